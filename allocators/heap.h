@@ -1,0 +1,217 @@
+/* heap.h - this process's side of one attached segment.
+ *
+ * struct heap says where the segment is mapped and who we are in it.  What
+ * only a living member needs (its lock, its lists of chunks and pages, its
+ * thread caches) is in struct mine, in memory that a forked child of a named
+ * segment finds zeroed (MADV_WIPEONFORK): a child that no wrapper has seen
+ * owns nothing and can harm nothing.
+ */
+#pragma once
+#include "allocators/os.h"
+#include "allocators/shared.h"
+#include "allocators/size_class.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define DIRECT_MAX     1024 /* sizes that malloc looks up without computing a class */
+#define DIRECT_ENTRIES (DIRECT_MAX / 16 + 1)
+
+/* A list of pages, linked through slice.next/prev; slice index 0 is none. */
+struct page_list {
+    uint32_t head, tail;
+};
+
+/* Pages of one size class that one thread allocates from. */
+struct class_pages {
+    uint32_t current;         /* malloc pops from it; its 'used' is one too high meanwhile */
+    struct page_list partial; /* have or may have free blocks */
+    struct page_list full;    /* had none when last seen; remote frees are found by looking */
+    struct page_list held;    /* wait for a snapshot to end */
+    uint32_t held_seen;       /* mine.holds_ended when 'held' was last looked through */
+};
+
+/* What one thread allocates from.  Only its own thread writes it, but for
+ * 'direct', which a forking thread clears. */
+struct thread_cache {
+    uint64_t direct[DIRECT_ENTRIES]; /* offset of the current page's descriptor; 0: take the slow path */
+    uint64_t id;                     /* owner word of its pages; 0 in a forked child: equals nobody's */
+    struct heap *heap;
+    uint32_t inflight; /* index in seg_member.inflight */
+    uint32_t hold_seq; /* mine.hold_seq when its pages were last looked through */
+    struct thread_cache *next; /* all of the process, or the unused */
+    bool in_use;
+    struct class_pages classes[CLASS_COUNT];
+};
+
+/* What this member knows of a chunk that it owns. */
+struct chunk_info {
+    uint32_t next, prev; /* list of chunks of the same bin */
+    uint8_t bin;         /* 1 + log2 of the longest free run; 0: not in a list */
+    bool waiting;        /* in the purge queue */
+    uint32_t purge_next;
+    uint32_t purge_ms; /* when 'idle' became non-empty, 32 bits of os_now_ms() */
+    uint64_t idle;     /* free slices that still have memory */
+};
+
+#define BIN_COUNT  8
+#define FREED_RING 64
+
+struct mine {
+    uint64_t member_id; /* 0: wiped, this process is an unknown child */
+    uint32_t lock;      /* futex: 0 free, 1 taken, 2 taken and waited for */
+    uint32_t epoch_threads;
+    uint32_t chunks; /* owned */
+    uint32_t hold_seq;   /* last hold we made: pages older than it may be held */
+    uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
+    uint32_t holds_alive; /* of ours, not known to have ended */
+    uint64_t holds_looked_ns;
+    uint32_t bins[BIN_COUNT];
+    uint32_t purge_head, purge_tail;    /* owned chunks with idle slices, oldest first */
+    uint32_t free_first, free_count;    /* ring of chunks we gave back with memory in them */
+    struct {
+        uint32_t chunk, ms;
+    } freed[FREED_RING];
+    struct page_list pool[CLASS_COUNT]; /* pages whose thread has ended */
+    struct page_list held;              /* empty pages and freed large blocks under a hold */
+    uint64_t inflight_used[(INFLIGHT_MAX + 63) / 64];
+    struct thread_cache *caches, *unused_caches;
+    char *caches_top, *caches_end;
+    struct thread_cache late; /* for threads past their end; under the lock */
+    struct chunk_info info[]; /* [chunk_count] */
+};
+
+struct heap {
+    char *base; /* before attach: the address of a word that is odd, see seg_header.magic */
+    struct slice *slices;
+    uint64_t slice_count; /* 0 before attach: every pointer is foreign */
+    uint64_t link_key;
+    struct seg_header *header;
+    struct chunk *chunks;
+    struct kept *kept;
+    struct seg_member *members;
+    struct seg_hold *holds;
+    struct seg_member *me;
+    struct mine *mine;
+    uint64_t chunk_count, first_chunk;
+    uint64_t member_id;
+    uint64_t mine_bytes;
+    bool shared;    /* a named segment; false: private memory of this process */
+    bool can_open;  /* the file can (still) be opened by name */
+    bool unusable;  /* damage was found: nothing new is allocated in it */
+    uint64_t device, inode;
+    uint64_t limit_pages, member_limit_pages; /* HSHM_SIZE, HSHM_MEMBER_SIZE in OS pages; 0 none */
+    int64_t purge_delay_ms;
+    uint64_t warm_pages;
+    bool reclaim;   /* HSHM_EXIT */
+    bool reserve;   /* HSHM_COMMIT */
+    bool zero;      /* HSHM_ZERO */
+    char *live_page; /* the mapping that keeps our liveness lock */
+    uint8_t *inherited; /* bit per chunk: the snapshot of a parent's chunk, private memory */
+    char path[256];
+    char name[208];
+};
+
+/* ---- addresses ------------------------------------------------------------- */
+
+static inline uint64_t off_of(const struct heap *h, const void *p)
+{
+    return (uint64_t)((uintptr_t)p - (uintptr_t)h->base);
+}
+
+static inline void *at_off(const struct heap *h, uint64_t off)
+{
+    return h->base + off;
+}
+
+static inline uint32_t slice_index(const struct heap *h, const struct slice *d)
+{
+    return (uint32_t)(d - h->slices);
+}
+
+static inline uint64_t slice_off(const struct heap *h, const struct slice *d)
+{
+    return (uint64_t)slice_index(h, d) << SLICE_SHIFT;
+}
+
+static inline uint32_t chunk_of(uint32_t slice)
+{
+    return slice / CHUNK_SLICES;
+}
+
+/* Descriptor of the page or block that slice i belongs to. */
+static inline struct slice *slice_head(const struct heap *h, uint32_t i)
+{
+    struct slice *d = &h->slices[i];
+    return get(d->kind) == SLICE_TAIL ? d - get(d->back) : d;
+}
+
+/* ---- ids --------------------------------------------------------------------- */
+
+static inline uint64_t member_id_make(uint32_t slot, uint32_t epoch)
+{
+    return (uint64_t)(slot + 1) << EPOCH_BITS | (epoch & ((1u << EPOCH_BITS) - 1));
+}
+
+static inline uint32_t member_slot(uint64_t id)
+{
+    return (uint32_t)(id >> EPOCH_BITS) - 1;
+}
+
+static inline uint64_t owner_member(uint64_t owner)
+{
+    return owner >> THREAD_BITS;
+}
+
+/* Owner word of pages that belong to the member but to no thread. */
+static inline uint64_t owner_pool(const struct heap *h)
+{
+    return h->member_id << THREAD_BITS;
+}
+
+/* ---- free-list links ------------------------------------------------------------
+ * A link holds the offset of the next block, or an odd number at the end,
+ * encoded with the segment's key.  Decoded it must lie in the block's own
+ * 256 KiB region; what does not was overwritten by the program, and a block to
+ * be freed whose first word decodes to such an offset is probably free. */
+static inline uint64_t link_read(const struct heap *h, const void *block)
+{
+    return *(const uint64_t *)block ^ h->link_key;
+}
+
+static inline bool link_is_sound(uint64_t link, uint64_t block_off)
+{
+    return (link ^ block_off) >> REGION_SHIFT == 0;
+}
+
+static inline uint64_t list_end(uint64_t page_off)
+{
+    return page_off | 1;
+}
+
+/* ---- the member's lock ------------------------------------------------------------
+ * Orders the threads of one process in the slow paths.  It is private memory
+ * and signals are blocked while it is held: it cannot outlive its process,
+ * and a handler that forks finds it free. */
+struct guard {
+    os_signals signals;
+};
+struct guard heap_lock(struct heap *h);
+void heap_unlock(struct heap *h, struct guard g);
+
+extern struct heap main_heap;
+
+#define LAYOUT_CHUNK_WORD(state, member, length) \
+    ((uint64_t)(state) | (uint64_t)(member) << 4 | (uint64_t)(length) << 40)
+static inline enum chunk_state word_state(uint64_t w)
+{
+    return (enum chunk_state)(w & 15);
+}
+static inline uint64_t word_member(uint64_t w)
+{
+    return w >> 4 & ((UINT64_C(1) << 36) - 1);
+}
+static inline uint32_t word_length(uint64_t w)
+{
+    return (uint32_t)(w >> 40);
+}
