@@ -2,8 +2,8 @@
  *
  * Every option is one row of options.def.  Its value is the one of the environment variable
  * HSHM_NAME, else that of the line `NAME=value` (or `HSHM_NAME=value`) in the file that HSHM_CONFIG
- * names, else its default.  An empty value is the default.  A bad value or an unknown name is one
- * line of the log and changes nothing.
+ * names, else its default.  An empty value is the default; so is a bad one, which is also one line
+ * of the log, as is an unknown name.
  *
  * options_init() may run inside the first malloc() of a program, before libc's constructors: it
  * allocates nothing, leaves errno alone, and calls nothing of libc but mem*() and str*().  Values
