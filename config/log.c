@@ -91,9 +91,7 @@ static const char *put_conversion(struct line *line, const char *at, va_list *ar
     switch (*at) {
     case 's': put_text(line, va_arg(*arguments, const char *)); break;
     case 'c': put_char(line, (char)va_arg(*arguments, int)); break;
-    case 'd':
-        put_signed(line, is_long ? va_arg(*arguments, long) : va_arg(*arguments, int));
-        break;
+    case 'd': put_signed(line, is_long ? va_arg(*arguments, long) : va_arg(*arguments, int)); break;
     case 'u':
     case 'x':
         /* size_t is unsigned long here. */
@@ -165,7 +163,7 @@ static void text_write(int fd, const char *text, size_t size)
 
 static bool stderr_is_ours(void)
 {
-    struct stat st;
+    struct stat st = { 0 };
     return self.has_stderr && sys_fstat(STDERR_FILENO, &st) == 0 && st.st_dev == self.device &&
            st.st_ino == self.inode;
 }
@@ -205,7 +203,7 @@ static void line_send(const char *format, va_list *arguments, bool is_shown)
 
 void log_init(const char *program)
 {
-    struct stat st;
+    struct stat st = { 0 };
     self.has_stderr = sys_fstat(STDERR_FILENO, &st) == 0;
     self.device = self.has_stderr ? st.st_dev : 0;
     self.inode = self.has_stderr ? st.st_ino : 0;
@@ -247,7 +245,7 @@ _Noreturn void log_abort(const char *format, ...)
 const char *log_error_name(int error)
 {
     switch (error < 0 ? -error : error) {
-#define NAME(code) \
+#define NAME(code)                                                                                 \
     case code: return #code
         NAME(EPERM);
         NAME(ENOENT);

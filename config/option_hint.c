@@ -19,7 +19,7 @@ void option_describe(const struct option *option, struct buffer *out)
         [OPTION_PORTION] = "bytes, as 64M, 2G, 1T, or a percentage up to 100%",
         [OPTION_MILLISECONDS] = "milliseconds, or -1",
         [OPTION_MODE] = "octal permissions from 0600 to 0666",
-        [OPTION_BOOL] = "0|1|no|yes|off|on|false|true",
+        [OPTION_BOOL] = "0|1, no|yes, off|on, false|true",
         [OPTION_ENUM] = "",
         [OPTION_LIST] = "words with commas between",
     };

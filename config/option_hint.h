@@ -4,7 +4,8 @@
 #include "config/options.h"
 #include "config/text.h"
 
-/* Appends, for example, "fail|private|abort". */
+/* Appends, for example, "fail|private|abort".  OPTION_DESCRIPTION_SIZE is room for any option's. */
+enum { OPTION_DESCRIPTION_SIZE = 160 };
 void option_describe(const struct option *option, struct buffer *out);
 
 /* The closest of the names, or of the option's choices, within two edits; NULL if none is near. */

@@ -29,7 +29,8 @@ static const char *parse_digits(struct slice *rest, int base, int64_t *number)
 static unsigned take_unit(struct slice *rest)
 {
     static const char units[] = { 'k', 'm', 'g', 't' };
-    const char *unit = rest->size > 0 ? memchr(units, char_lower(rest->at[0]), sizeof(units)) : NULL;
+    const char *unit =
+        rest->size > 0 ? memchr(units, char_lower(rest->at[0]), sizeof(units)) : NULL;
     if (unit)
         *rest = slice_skip(*rest, 1);
     bool is_binary = unit && (slice_equals_nocase(*rest, "i") || slice_equals_nocase(*rest, "ib"));
@@ -202,8 +203,8 @@ static const char *name_expand(struct slice written, char *const *envp, struct b
 
 static bool char_is_of_name(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
 }
 
 /* The name becomes part of a file name: no slash, not hidden, room for a prefix in NAME_MAX. */

@@ -8,6 +8,7 @@
 #include "config/sys.h"
 
 #define CHOICE(constant, word) word,
+
 #define OPTION(name_, type_, default_, scope_, help_, ...)                                         \
     [OPT_##name_] = { .name = #name_,                                                              \
                       .default_text = default_,                                                    \
@@ -98,7 +99,7 @@ static void complain_unknown(const struct setting *setting)
 
 static void complain_value(const struct setting *setting, enum option_id id, const char *why)
 {
-    char allowed[160];
+    char allowed[OPTION_DESCRIPTION_SIZE];
     struct buffer out = buffer_over(allowed, sizeof(allowed));
     option_describe(&options[id], &out);
     const char *near = option_nearest_choice(&options[id], setting->text);
@@ -236,7 +237,7 @@ static void file_read(struct reading *reading)
  * shall read the same, and reading must neither block nor change anything. */
 static const char *file_load(const char *path, struct slice *text)
 {
-    struct stat st;
+    struct stat st = { 0 };
     if (sys_stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return "not a regular file";
     int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);

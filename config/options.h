@@ -25,6 +25,7 @@ enum option_id {
 /* FORK_SNAPSHOT = 0, FORK_SHARE = 1, ...: what option_number() returns for an ENUM.  Then
  * OPT_FORK_CHOICES, their number, which is 0 for options of other types. */
 #define CHOICE(constant, word) constant,
+
 #define OPTION(name, type, default_, scope, help, ...) enum { __VA_ARGS__ OPT_##name##_CHOICES };
 #include "config/options.def"
 #undef OPTION
