@@ -172,6 +172,7 @@ deps:
 deps-check:
 	@[ '$(DEPS)' = no ] || tests/deps.sh check
 
+.SECONDARY:          # keep the objects
 .PHONY: all tests check check-unit check-san check-programs stress demo bench bench-full deps \
         deps-check docs docs-check style format tidy cppcheck layers install uninstall clean help FORCE
 
