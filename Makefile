@@ -5,11 +5,12 @@
 # make check-programs   the long list of real programs under the preload
 # make stress           the long tests: all blocks, all processes, all threads
 # make demo             the main job, shown on real input
-# make bench            the benchmarks, a short form;  make bench-full: all of them
+# make bench            the first table of benchmarks; bench-quick: minutes; bench-full: all of them
 # make deps             install what tests and benches need on Debian     (SET=demo|check|full)
 # make install          and uninstall; PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib
 # make docs             write the option table of README.md anew; docs-check: is it up to date?
 # make style            clang-format, clang-tidy, cppcheck, include directions (layers)
+# make format           write the sources as clang-format wants them
 # make compile_commands.json | clean | help
 
 VERSION := 0.1.0
@@ -135,7 +136,7 @@ RUN := B=$(B) T='$(T)' tests/run
 
 check: deps-check layers
 	@$(MAKE) --no-print-directory tests docs-check
-	$(RUN) unit process scripts
+	$(RUN) unit process scripts programs
 
 check-unit: deps-check
 	@$(MAKE) --no-print-directory $(UNIT_TESTS)
@@ -145,46 +146,43 @@ check-san: deps-check
 	@$(MAKE) --no-print-directory check-unit SAN=address,undefined
 	@$(MAKE) --no-print-directory check-unit SAN=thread
 
-check-programs: all
-	tests/deps.sh full
-	tests/programs/run $(T)
+check-programs: all deps-full
+	/usr/bin/python3 tests/programs/run.py --all $(if $(T),--only '$(T)')
 
 stress: deps-check
 	@$(MAKE) --no-print-directory tests
 	HSHM_TEST_SCALE=100 $(RUN) process scripts stress
 
-demo: all
-	@tests/deps.sh demo
+demo: deps-demo
+	@$(MAKE) --no-print-directory all
 	examples/demo/run
 
-bench: all
-	@tests/deps.sh full
-	bench/run
-
-bench-full: all
-	@tests/deps.sh full
-	bench/run --full
+# The recipes of bench, bench-quick and bench-full are in bench/Makefile.inc.
+include $(wildcard bench/Makefile.inc)
+bench bench-quick bench-full: all deps-full
 
 deps:
 	@tests/deps.sh $(SET)
 
 # DEPS=no: run with what is there; tests whose program is missing are skipped.
-deps-check:
-	@[ '$(DEPS)' = no ] || tests/deps.sh check
+deps-demo deps-check deps-full: deps-%:
+	@[ '$(DEPS)' = no ] || tests/deps.sh $*
 
 .SECONDARY:          # keep the objects
-.PHONY: all tests check check-unit check-san check-programs stress demo bench bench-full deps \
-        deps-check docs docs-check style format tidy cppcheck layers install uninstall clean help FORCE
+.PHONY: all tests check check-unit check-san check-programs stress demo bench bench-quick \
+        bench-full deps deps-demo deps-check deps-full docs docs-check style \
+        format tidy cppcheck layers install uninstall clean help FORCE
 
 # ---- style ------------------------------------------------------------------------------------
 
 OWN_C := $(sort $(wildcard $(foreach d,config allocators gpu_hooks preload tool api include \
            include/hshm tests/unit tests/process tests/stress examples bench,$(d)/*.[ch])))
 
-style: layers format tidy cppcheck
+style: layers tidy cppcheck
+	clang-format --dry-run -Werror $(OWN_C)
 
 format:
-	clang-format --dry-run -Werror $(OWN_C)
+	clang-format -i $(OWN_C)
 
 tidy: compile_commands.json
 	@printf '%s\n' $(C_SRC) | xargs -P 2 -n 4 clang-tidy --quiet -p .
