@@ -62,9 +62,7 @@ CRITERION      := $(O)/tests/unit/tsan/criterion.o
 BASE_CPPFLAGS  += -Itests/unit/tsan
 endif
 
-$(O)/preload/%.o $(O)/allocators/%.o $(O)/gpu_hooks/%.o $(O)/tests/%.o: EXTRA_CFLAGS = $(NO_BUILTIN)
-
-compile = $(CC) $(BASE_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(EXTRA_CFLAGS) $(SAN_FLAGS) $(CFLAGS)
+compile = $(CC) $(BASE_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(NO_BUILTIN) $(SAN_FLAGS) $(CFLAGS)
 link    = $(CC) -pthread $(HARDEN) $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 
 # ---- what is made of what ---------------------------------------------------------------------
@@ -128,10 +126,10 @@ $(O)/%.o: %.c $(O)/flags
 	$(compile) -c $< -o $@
 
 # Everything is built anew when the compiler or its flags change.
+ALL_FLAGS := $(compile) $(link) $(PRELOAD_LDFLAGS)
 $(O)/flags: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(compile) $(NO_BUILTIN) $(link) $(PRELOAD_LDFLAGS)' | cmp -s - $@ || \
-	 printf '%s\n' '$(compile) $(NO_BUILTIN) $(link) $(PRELOAD_LDFLAGS)' > $@
+	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
 
 -include $(patsubst %.o,%.d,$(call objects,$(C_SRC)))
 
@@ -211,7 +209,7 @@ layers:
 compile_commands.json: Makefile $(C_SRC)
 	@{ printf '['; sep=; for f in $(C_SRC); do \
 	  printf '%s\n{"directory":"$(CURDIR)","file":"%s","arguments":[' "$$sep" "$$f"; \
-	  for a in $(compile) $(NO_BUILTIN) -c; do \
+	  for a in $(compile) -c; do \
 	    printf '"%s",' "$$(printf %s "$$a" | sed 's/"/\\"/g')"; done; \
 	  printf '"%s"]}' "$$f"; sep=,; done; printf '\n]\n'; } > $@
 
