@@ -176,14 +176,16 @@ deps-demo deps-check deps-full: deps-%:
 .SECONDARY:          # keep the objects
 .PHONY: all tests check check-unit check-san check-programs stress demo bench bench-quick \
         bench-full deps deps-demo deps-check deps-full docs docs-check style \
-        format tidy cppcheck layers install uninstall clean help FORCE
+        format format-check tidy cppcheck layers install uninstall clean help FORCE
 
 # ---- style ------------------------------------------------------------------------------------
 
 OWN_C := $(sort $(wildcard $(foreach d,config allocators gpu_hooks preload tool api include \
            include/hshm tests/unit tests/unit/tsan tests/unit/tsan/criterion tests/process tests/stress examples bench,$(d)/*.[ch])))
 
-style: layers tidy cppcheck
+style: layers format-check tidy cppcheck
+
+format-check:
 	clang-format --dry-run -Werror $(OWN_C)
 
 format:
