@@ -266,10 +266,31 @@ bool chunk_run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
 
 void chunk_release_run(struct heap *h, uint32_t first, uint32_t n)
 {
-    while (n--) {
-        put_release(chunk_dirt, h->chunks[first + n].dirty, DIRT_ALL);
+    while (n--)
+        chunk_give(h, first + n, CHUNK_PART);
+}
+
+/* If we die: a chunk that bears our id is found by it; the head's length covers
+ * exactly those that nobody has taken in hand yet. */
+void chunk_release_huge(struct heap *h, uint32_t first)
+{
+    uint64_t head = get_acquire(h->chunks[first].word);
+    for (uint32_t n = word_length(head); n > 1;) {
+        n--;
+        word_change(h, first + n, CHUNK_PART, LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, 0));
+        cas(chunk_shorten, h->chunks[first].word, &head, LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n));
+        head = LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n);
         chunk_give(h, first + n, CHUNK_PART);
     }
+    chunk_give(h, first, CHUNK_PART);
+}
+
+void chunk_release_dead(struct heap *h, uint32_t c, enum chunk_state from)
+{
+    if (h->shared)
+        fetch_add(member_charge, h->me->charged, own_get(h->chunks[c].charged));
+    own_put(chunk_former, h->chunks[c].former, 0);
+    chunk_give(h, c, from);
 }
 
 bool chunk_charge_to(struct heap *h, uint32_t c, uint32_t pages)

@@ -25,13 +25,14 @@ bool chunk_run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
 /* Give PART chunks back, the last first. */
 void chunk_release_run(struct heap *h, uint32_t first, uint32_t n);
 
+/* Take a huge block apart: 'first' is its retracted head.  The others are given
+ * back one by one, the last first; the head says how many are left. */
+void chunk_release_huge(struct heap *h, uint32_t first);
+/* Give back one PART or OWNED chunk of a dead member. */
+void chunk_release_dead(struct heap *h, uint32_t c, enum chunk_state from);
+
 /* OS pages that a chunk of a huge block has, and may have for sure. */
 bool chunk_charge_to(struct heap *h, uint32_t c, uint32_t pages);
 
 /* Purge a free chunk that has memory, unless somebody takes it first. */
 void chunk_purge_free(struct heap *h, uint32_t c);
-
-static inline bool chunk_is_inherited(const struct heap *h, uint32_t c)
-{
-    return h->inherited && (h->inherited[c / 8] >> (c % 8) & 1);
-}

@@ -16,7 +16,7 @@ const char *damage_owner(struct heap *h, uint64_t member_id, long *pid)
 void damage_block(struct heap *h, const struct slice *d, uint64_t off, const char *what)
 {
     long pid;
-    uint64_t word = get(h->chunks[chunk_of(slice_index(h, d))].word);
+    uint64_t word = get(h->chunks[off >> CHUNK_SHIFT].word);
     const char *owner = damage_owner(h, word_member(word), &pid);
     if (get(d->kind) == SLICE_LARGE)
         log_abort("%s: %p, block of %zu bytes, owner %s (pid %ld)", what, at_off(h, off),

@@ -107,7 +107,8 @@ struct heap {
     bool reserve;   /* HSHM_COMMIT */
     bool zero;      /* HSHM_ZERO */
     char *live_page; /* the mapping that keeps our liveness lock */
-    uint8_t *inherited; /* bit per chunk: the snapshot of a parent's chunk, private memory */
+    struct slice **inherited; /* [chunk_count]: descriptors of a parent's chunk as they were at the
+                                 fork; the pages they call used are our private copies */
     char path[256];
     char name[208];
 };
@@ -156,6 +157,27 @@ static inline uint64_t member_id_make(uint32_t slot, uint32_t epoch)
 static inline uint32_t member_slot(uint64_t id)
 {
     return (uint32_t)(id >> EPOCH_BITS) - 1;
+}
+
+static inline uint32_t member_epoch(uint64_t id)
+{
+    return (uint32_t)id & ((1u << EPOCH_BITS) - 1);
+}
+
+/* seg_member.state */
+#define MEMBER_STATE(state, epoch, recoverer) \
+    ((uint64_t)(state) | (uint64_t)(epoch) << 8 | (uint64_t)(recoverer) << 40)
+static inline enum member_state state_of(uint64_t word)
+{
+    return (enum member_state)(word & 0xff);
+}
+static inline uint32_t state_epoch(uint64_t word)
+{
+    return (uint32_t)(word >> 8) & ((1u << EPOCH_BITS) - 1);
+}
+static inline uint32_t state_recoverer(uint64_t word) /* slot + 1 */
+{
+    return (uint32_t)(word >> 40);
 }
 
 static inline uint64_t owner_member(uint64_t owner)

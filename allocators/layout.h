@@ -66,8 +66,9 @@ typedef struct {
 /* ---- segment ------------------------------------------------------------- */
 
 /* Life of a segment.  The file appears under its name only when LIVE: it is
- * built nameless, so a creator who dies leaves nothing.  REMOVING names the
- * remover; anyone who finds that member dead finishes or undoes the step. */
+ * built nameless, so a creator who dies leaves nothing.  REMOVING lasts while
+ * somebody holds the lock LOCK_CREATE; if nobody does, its remover is dead and
+ * whoever takes the lock asks all members once more and goes on or back. */
 enum seg_state { SEG_LIVE = 1, SEG_REMOVING = 2, SEG_REMOVED = 3 };
 
 struct seg_header {
@@ -93,7 +94,7 @@ struct seg_header {
     uint32_t private_heap; /* 132  1: not a file, the private heap of one process */
     uint64_t reserved0[7];
     /* contended from here on */
-    sh64_t state;         /* 192  enum seg_state | remover's member id << 8 */
+    sh64_t state;         /* 192  enum seg_state */
     sh64_t charged;       /* 200  OS pages committed or promised; a hint, see commit.c */
     sh64_t charge_ok;     /* 208  charges up to here need no new look at the file system */
     sh64_t chunk_hint;    /* 216  no free chunk below this index (a hint) */
@@ -108,7 +109,9 @@ struct seg_header {
     sh64_t snapshot_bytes;
     sh64_t snapshot_ns;
     sh64_t orphans;   /* 304  chunks in state ORPHAN (a hint) */
-    sh64_t reserved1[25];
+    sh64_t holds_high; /* 312  entries of the hold table ever used, all backed */
+    sh64_t members_high; /* 320  slots ever used, all backed */
+    sh64_t reserved1[23];
 };
 AT(seg_header, magic, 0);
 AT(seg_header, base, 16);
@@ -219,6 +222,9 @@ struct chunk {
     sh32_t reserved[5]; /*     the size, stamp and holds of a huge block are in its first slice */
 };
 SIZE(chunk, 64);
+/* What is known of the bytes of a chunk.  ALL: as a huge block left it; OS pages
+ * up to 'charged' may have memory, any byte may be non-zero. */
+enum chunk_dirt { DIRT_NONE = 0, DIRT_BY_SLICE = 1, DIRT_ALL = 2 };
 
 /* ---- slices and pages ------------------------------------------------------
  * The descriptor of a page or large block is that of its first slice; the

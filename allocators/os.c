@@ -158,6 +158,31 @@ long os_seek_hole(long fd, uint64_t off)
     return os_call(SYS_lseek, fd, (long)off, SEEK_HOLE, 0, 0, 0);
 }
 
+struct dirent_raw {
+    uint64_t inode, next;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+};
+
+void os_list(const char *dir, bool (*each)(const char *name, void *ctx), void *ctx)
+{
+    char buf[4096] __attribute__((aligned(8)));
+    long fd = os_open(dir, O_RDONLY | O_DIRECTORY, 0), got;
+    if (fd < 0)
+        return;
+    while ((got = os_call(SYS_getdents64, fd, (long)buf, sizeof buf, 0, 0, 0)) > 0)
+        for (long at = 0; at < got;) {
+            struct dirent_raw *entry = (struct dirent_raw *)(buf + at);
+            at += entry->length;
+            if (!each(entry->name, ctx)) {
+                os_close(fd);
+                return;
+            }
+        }
+    os_close(fd);
+}
+
 long os_space(const char *path, uint64_t *total, uint64_t *available)
 {
     struct statfs fs;
@@ -177,10 +202,17 @@ long os_lock(long fd, uint64_t byte)
     return os_call(SYS_fcntl, fd, F_OFD_SETLK, (long)&lock, 0, 0, 0);
 }
 
+bool os_lock_any(long fd, uint64_t byte, uint64_t n)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)n };
+    if (n == 0)
+        return false;
+    return os_call(SYS_fcntl, fd, F_OFD_GETLK, (long)&lock, 0, 0, 0) < 0 || lock.l_type != F_UNLCK;
+}
+
 bool os_lock_held(long fd, uint64_t byte)
 {
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1 };
-    return os_call(SYS_fcntl, fd, F_OFD_GETLK, (long)&lock, 0, 0, 0) < 0 || lock.l_type != F_UNLCK;
+    return os_lock_any(fd, byte, 1);
 }
 
 /* ---- memory ---------------------------------------------------------------- */
@@ -204,6 +236,22 @@ void *os_map(uint64_t bytes, bool noreserve)
     long got = os_call(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | (noreserve ? MAP_NORESERVE : 0), -1, 0);
     return got < 0 && got > -4096 ? NULL : (void *)got;
+}
+
+void *os_map_header(long fd)
+{
+    long got = os_call(SYS_mmap, 0, (long)OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return got < 0 && got > -4096 ? NULL : (void *)got;
+}
+
+void *os_map_page(long fd, bool for_children)
+{
+    long got = os_call(SYS_mmap, 0, (long)OS_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    if (got < 0 && got > -4096)
+        return NULL;
+    if (!for_children)
+        os_advise((void *)got, OS_PAGE, MADV_DONTFORK);
+    return (void *)got;
 }
 
 void os_unmap(void *at, uint64_t bytes)
@@ -396,4 +444,10 @@ long os_touch(void *at, uint64_t bytes)
             return -ENOMEM;
     }
     return 0;
+}
+
+void os_sleep_us(unsigned us)
+{
+    struct timespec pause = { us / 1000000, (long)(us % 1000000) * 1000 };
+    os_call(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
 }

@@ -30,11 +30,15 @@ long os_pread(long fd, void *buf, size_t len, uint64_t off);
 long os_write(long fd, const void *buf, size_t len);
 long os_seek_data(long fd, uint64_t off);
 long os_seek_hole(long fd, uint64_t off);
+/* Calls back for each name in a directory; stops at false. */
+void os_list(const char *dir, bool (*each)(const char *name, void *ctx), void *ctx);
 /* Free and total bytes of the file system that holds path. */
 long os_space(const char *path, uint64_t *total, uint64_t *available);
 
 /* ---- locks: OFD write locks on one byte ----------------------------------- */
 long os_lock(long fd, uint64_t byte);
+/* Is any byte of [byte, byte + n) locked? */
+bool os_lock_any(long fd, uint64_t byte, uint64_t n);
 bool os_lock_held(long fd, uint64_t byte); /* by another open file description; true if unknown */
 
 /* ---- memory ---------------------------------------------------------------- */
@@ -42,6 +46,8 @@ enum os_map { OS_MAP_SHARED, OS_MAP_PRIVATE };
 /* Map at exactly 'at' without replacing anything; fd < 0: anonymous.  Returns 0 or -E. */
 long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind, bool noreserve);
 void *os_map(uint64_t bytes, bool noreserve); /* private, anywhere; NULL if refused */
+void *os_map_header(long fd);                 /* the first page of a file, writable */
+void *os_map_page(long fd, bool for_children); /* one shared page of a file, to keep it open */
 void os_unmap(void *at, uint64_t bytes);
 long os_move(void *from, uint64_t bytes, void *to); /* mremap over whatever is at 'to' */
 long os_populate(void *at, uint64_t bytes);         /* back it now; -ENOMEM instead of SIGBUS */
@@ -73,3 +79,5 @@ void os_futex_wake(uint32_t *word, int count);
 /* Write to each OS page through the kernel, which reports what a touch would die of.
  * For kernels without MADV_POPULATE_WRITE; keeps the contents. */
 long os_touch(void *at, uint64_t bytes);
+
+void os_sleep_us(unsigned us);

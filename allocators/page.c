@@ -1,4 +1,5 @@
 #include "allocators/page.h"
+#include "allocators/adopt.h"
 #include "allocators/commit.h"
 #include "allocators/damage.h"
 #include "allocators/run.h"
@@ -93,13 +94,6 @@ bool page_extend(struct heap *h, struct slice *d)
 
 /* ---- lists -------------------------------------------------------------------------- */
 
-bool page_block_starts(struct heap *h, const struct slice *d, uint64_t off)
-{
-    uint64_t at = off - slice_off(h, d);
-    uint32_t size = class_bytes(get(d->cls));
-    return at % size == 0 && at / size < get(d->reserved);
-}
-
 /* Walk a list that may be changing or damaged: at most as many steps as the
  * page has blocks, each link checked. */
 static bool list_has(struct heap *h, const struct slice *d, uint64_t head, uint64_t off)
@@ -107,7 +101,7 @@ static bool list_has(struct heap *h, const struct slice *d, uint64_t head, uint6
     for (uint32_t steps = get(d->reserved); steps && head && !(head & 1); steps--) {
         if (head == off)
             return true;
-        if (slice_head(h, (uint32_t)(head >> SLICE_SHIFT)) != d || !page_block_starts(h, d, head))
+        if (slice_head(h, (uint32_t)(head >> SLICE_SHIFT)) != d || !page_block_starts(d, head))
             return false;
         uint64_t next = link_read(h, at_off(h, head));
         if (!link_is_sound(next, head))
@@ -149,6 +143,13 @@ static uint32_t list_measure(struct heap *h, struct slice *d, uint64_t head, uin
     return n;
 }
 
+/* Blocks of a page that goes on after its owner's death are no legacy once freed. */
+static void forget_kept(struct heap *h, struct slice *d, uint64_t head)
+{
+    for (; !(head & 1); head = link_read(h, at_off(h, head)))
+        kept_forget(h, d, head);
+}
+
 static bool remote_take(struct heap *h, struct slice *d)
 {
     uint64_t head = get(d->remote), tail;
@@ -158,6 +159,8 @@ static bool remote_take(struct heap *h, struct slice *d)
         own_put(page_taking, d->taken, head);
     while (!cas(page_take, d->remote, &head, 0));
     uint32_t n = list_measure(h, d, head, &tail);
+    if (unlikely(own_get(d->flags) & PAGE_KEPT))
+        forget_kept(h, d, head);
     *(uint64_t *)at_off(h, tail) = own_get(d->free) ^ h->link_key;
     own_put(page_merge, d->free, head);
     own_put(page_used, d->used, own_get(d->used) - n);
@@ -168,15 +171,37 @@ static bool remote_take(struct heap *h, struct slice *d)
 bool page_collect(struct heap *h, struct slice *d)
 {
     bool any = remote_take(h, d);
-    if (unlikely(get(d->audit)))
+    if (unlikely(get(d->audit))) {
         page_audit(h, d);
+        any = true;
+    }
     return any;
+}
+
+/* Death in remote_take() left 'taken' behind.  Each step of it was one word,
+ * so it can be told how far it came, and the rest be done. */
+void page_finish_merge(struct heap *h, struct slice *d)
+{
+    uint64_t taken = get(d->taken);
+    if (!taken)
+        return;
+    if (!list_has(h, d, get(d->remote), taken) && get(d->free) != taken) {
+        uint64_t free = get(d->free), tail;
+        if (!list_has(h, d, taken, free)) { /* not yet linked to the local list */
+            list_measure(h, d, taken, &tail);
+            *(uint64_t *)at_off(h, tail) = free ^ h->link_key;
+        }
+        own_put(page_merge, d->free, taken);
+    }
+    own_put(page_taking, d->taken, 0);
 }
 
 void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
 {
     uint64_t *block = at_off(h, off), head = get(d->remote), end = list_end(slice_off(h, d));
     put(inflight_mine, step->what, off | INFLIGHT_MINE);
+    if (unlikely(get(d->flags) & PAGE_KEPT))
+        kept_forget(h, d, off);
     *block = (head ? head : end) ^ h->link_key;
     put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     /* release: pairs with the acquire of the owner's page_take: it sees the link */

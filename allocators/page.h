@@ -22,6 +22,8 @@ struct slice *page_make(struct heap *h, unsigned cls, uint64_t owner);
 bool page_extend(struct heap *h, struct slice *d);
 /* Merge the remote list.  True if there was something. */
 bool page_collect(struct heap *h, struct slice *d);
+/* What a dead owner left half merged. */
+void page_finish_merge(struct heap *h, struct slice *d);
 /* Give an empty page's slices back.  Lock held. */
 void page_end(struct heap *h, struct slice *d);
 
@@ -29,12 +31,30 @@ void page_end(struct heap *h, struct slice *d);
 void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off);
 /* Is the block on one of the page's lists?  Exact for the owner, a good guess for others. */
 bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off);
-/* Is 'off' the start of a block that was ever handed out? */
-bool page_block_starts(struct heap *h, const struct slice *d, uint64_t off);
 
 static inline uint64_t page_bytes(const struct slice *d)
 {
     return (uint64_t)get(d->span) << SLICE_SHIFT;
+}
+
+/* Pages lie at multiples of their size: a block tells where its page begins,
+ * whichever copy of the descriptor one has. */
+static inline uint64_t page_start(const struct slice *d, uint64_t off)
+{
+    return off & ~(page_bytes(d) - 1);
+}
+
+static inline uint32_t page_block_index(const struct slice *d, uint64_t off)
+{
+    return (uint32_t)((off - page_start(d, off)) / class_bytes(get(d->cls)));
+}
+
+/* Is 'off' where a block of the page starts? */
+static inline bool page_block_starts(const struct slice *d, uint64_t off)
+{
+    uint32_t size = class_bytes(get(d->cls));
+    uint64_t at = off - page_start(d, off);
+    return at % size == 0 && at / size < get(d->reserved);
 }
 
 static inline bool page_may_have_free(const struct slice *d)
