@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -60,14 +61,15 @@ Test(log, line_names_process_and_program)
 
 Test(log, forked_child_names_itself)
 {
+    log_line("parent");
     pid_t child = fork();
     if (child == 0) {
         log_line("child");
         _exit(0);
     }
-    char line[64];
+    char line[128];
     waitpid(child, NULL, 0);
-    snprintf(line, sizeof(line), "hshm[%d prog]: child\n", child);
+    snprintf(line, sizeof(line), "hshm[%d prog]: parent\nhshm[%d prog]: child\n", getpid(), child);
     cr_assert_str_eq(captured(), line);
 }
 
@@ -253,15 +255,22 @@ static off_t size_of(int fd)
     return st.st_size;
 }
 
-Test(log, file_that_has_become_fd_2_is_never_written)
+static void become_fd_2(int database)
 {
-    char path[] = "/tmp/test_log_XXXXXX";
-    int database = mkstemp(path);
-    unlink(path);
+    cr_assert_geq(database, 0);
     dup2(database, STDERR_FILENO);
     log_line("into the database");
     cr_assert_eq(size_of(database), 0);
     cr_assert_str_eq(slot, expected("into the database", ""));
+}
+
+Test(log, file_that_has_become_fd_2_is_never_written)
+{
+    char path[] = "/tmp/test_log_XXXXXX";
+    int elsewhere = mkstemp(path);
+    unlink(path);
+    become_fd_2(elsewhere);
+    become_fd_2(memfd_create("on the device of the captured one", 0));
 }
 
 Test(log, closed_fd_2_is_left_alone)

@@ -249,7 +249,7 @@ Test(options, name_expands_user_host_variables_and_percent_signs)
     struct utsname host;
     char expected[512];
     cr_assert_eq(uname(&host), 0);
-    cr_assert_eq(INIT("JOB=17", "HSHM_SEGMENT=job-%{JOB}-%u-%h", "JOB_ID=18"), 0);
+    cr_assert_eq(INIT("JOB_ID=18", "HSHM_SEGMENT=job-%{JOB}-%u-%h", "JOB=17", "JOB=19"), 0);
     snprintf(expected, sizeof(expected), "job-17-%u-%s", geteuid(), host.nodename);
     cr_assert_str_eq(option_text(OPT_SEGMENT), expected);
     cr_assert_eq(INIT("HSHM_SEGMENT=file:/mnt/100%%/x"), 0);
@@ -385,7 +385,8 @@ Test(options, first_of_two_variables_counts_as_for_getenv)
 
 Test(options, file_may_have_comments_blanks_and_foreign_line_ends)
 {
-    char *config = config_of("# comment\n\n  SIZE = 1G \t# a word\r\n\t#x\nLOG=/a#b\nEXIT=reclaim");
+    char *config =
+        config_of("# comment\n\n  SIZE = 1G \t# a word\r\n\t#x\nLOG=/a#b\r\nEXIT=reclaim");
     cr_assert_eq(INIT(config), 0);
     config_remove(config);
     cr_assert_eq(option_bytes(OPT_SIZE, 0), INT64_C(1) << 30);
@@ -413,6 +414,20 @@ Test(options, complaint_about_a_file_names_its_line)
              "using %s\n",
              getpid(), path, path);
     cr_assert_str_eq(captured(), expected);
+}
+
+Test(options, complaint_about_a_file_with_a_long_path_shows_its_end_and_the_line)
+{
+    char path[128], variable[160];
+    snprintf(path, sizeof(path), "/tmp/%070d-%d.conf", 0, getpid());
+    snprintf(variable, sizeof(variable), "HSHM_CONFIG=%s", path);
+    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+    cr_assert_eq(write(fd, "\nEXIT=x", 7), 7);
+    close(fd);
+    cr_assert_eq(INIT(variable), 1);
+    unlink(path);
+    snprintf(variable, sizeof(variable), "]: ...%s:2: HSHM_EXIT=x: ", path + strlen(path) - 40);
+    cr_assert(strstr(captured(), variable));
 }
 
 Test(options, file_that_is_missing_is_one_line)
