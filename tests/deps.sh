@@ -6,8 +6,8 @@
 #   tests/deps.sh --table                print the table below
 #
 # A set contains the ones before it.  It prints the download size and asks, unless there is no
-# terminal, or CI=true, or YES=1.  Without root it prints the line to run.  Packages that bring
-# a service do not start it: the tests start their own servers on free ports.
+# terminal, or CI=true, or YES=1.  Without root it prints the line to run.  Services that come with
+# the packages are not started, now or at boot: the tests start their own servers on free ports.
 set -euo pipefail
 
 # package                 set    present if this command exists   used for
@@ -124,6 +124,19 @@ if [ "$("$policy" > /dev/null 2>&1 && echo 0 || echo $?)" != 101 ]; then
     chmod 755 "$policy"
 fi
 
+log=$(mktemp)
 # shellcheck disable=SC2086  # a list of words
-"${apt[@]}" install --no-install-recommends -y $packages > /dev/null || { say 'apt-get install failed' >&2; exit 1; }
+if ! "${apt[@]}" install --no-install-recommends -y $packages > "$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    say "apt-get install failed; all it said is in $log" >&2
+    exit 1
+fi
+rm -f "$log"
+for package in $packages; do        # only what this run has installed
+    case $package in
+    redis-server)  update-rc.d redis-server disable;;
+    nginx-light)   update-rc.d nginx disable;;
+    postgresql-15) update-rc.d postgresql disable;;
+    esac
+done > /dev/null 2>&1 || true
 say "the set '$set_name' is complete"
