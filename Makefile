@@ -192,7 +192,9 @@ format:
 	clang-format -i $(OWN_C)
 
 tidy: compile_commands.json
-	@printf '%s\n' $(C_SRC) | xargs -P 2 -n 4 clang-tidy --quiet -p .
+	@mkdir -p build
+	printf '%s\n' $(C_SRC) | xargs -P 2 -n 4 clang-tidy --quiet -p . 2> build/tidy.err || \
+	  { cat build/tidy.err; exit 1; }
 
 cppcheck:
 	cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \

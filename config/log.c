@@ -16,8 +16,7 @@ void (*log_slot_hook)(const char *line);
 static struct {
     char program[32];
     dev_t device; /* of fd 2 at log_init() */
-    ino_t inode;
-    bool has_stderr;
+    ino_t inode;  /* 0, which no file has, if there was none */
 } self = { .program = "?" };
 
 /* The line so far.  One byte is kept for its end. */
@@ -164,7 +163,7 @@ static void text_write(int fd, const char *text, size_t size)
 static bool stderr_is_ours(void)
 {
     struct stat st = { 0 };
-    return self.has_stderr && sys_fstat(STDERR_FILENO, &st) == 0 && st.st_dev == self.device &&
+    return sys_fstat(STDERR_FILENO, &st) == 0 && st.st_dev == self.device &&
            st.st_ino == self.inode;
 }
 
@@ -204,9 +203,9 @@ static void line_send(const char *format, va_list *arguments, bool is_shown)
 void log_init(const char *program)
 {
     struct stat st = { 0 };
-    self.has_stderr = sys_fstat(STDERR_FILENO, &st) == 0;
-    self.device = self.has_stderr ? st.st_dev : 0;
-    self.inode = self.has_stderr ? st.st_ino : 0;
+    sys_fstat(STDERR_FILENO, &st);
+    self.device = st.st_dev;
+    self.inode = st.st_ino;
 
     const char *slash = program ? strrchr(program, '/') : NULL;
     const char *name = slash ? slash + 1 : program ? program : "?";

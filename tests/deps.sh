@@ -6,8 +6,8 @@
 #   tests/deps.sh --table                print the table below
 #
 # A set contains the ones before it.  It prints the download size and asks, unless there is no
-# terminal, or CI=true, or YES=1.  Without root it prints the line to run.  Packages that bring
-# a service do not start it: the tests start their own servers on free ports.
+# terminal, or CI=true, or YES=1.  Without root it prints the line to run.  Services that come with
+# the packages are not started, now or at boot: the tests start their own servers on free ports.
 set -euo pipefail
 
 # package                 set    present if this command exists   used for
@@ -99,13 +99,15 @@ fi
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 apt=(apt-get -q -o DPkg::Lock::Timeout=900)
 
-plan() { "${apt[@]}" install --no-install-recommends --assume-no $packages 2>&1 || true; }
-
-"${apt[@]}" update > /dev/null || say "apt-get update failed; trying with the lists that are here" >&2
-said=$(plan)
+"${apt[@]}" update > /dev/null < /dev/null || say "apt-get update failed; trying with the lists that are here" >&2
+# One line per file to fetch: 'URI' name bytes checksum.  (--assume-no would not do: apt-get asks
+# nothing, and installs, where no other packages come along.)
+if ! files=$("${apt[@]}" install --no-install-recommends -qq --print-uris $packages 2>&1 < /dev/null); then
+    echo "$files" >&2
+    exit 1
+fi
 say "set '$set_name': $packages"
-grep -E '^(Need to get|After this operation|E: )' <<< "$said" | sed 's/^/deps: /' || true
-if grep -q '^E: ' <<< "$said"; then exit 1; fi
+say "to download: $(awk '/^.http|^.ftp|^.file/ { n++; s += $3 } END { printf "%d packages, %.1f MB", n, s / 1e6 }' <<< "$files")"
 
 if [ "${CI:-}" != true ] && [ "${YES:-}" != 1 ] && [ -t 0 ] && [ -t 1 ]; then
     read -r -p 'deps: install? [Y/n] ' answer
@@ -124,6 +126,19 @@ if [ "$("$policy" > /dev/null 2>&1 && echo 0 || echo $?)" != 101 ]; then
     chmod 755 "$policy"
 fi
 
+log=$(mktemp)
 # shellcheck disable=SC2086  # a list of words
-"${apt[@]}" install --no-install-recommends -y $packages > /dev/null || { say 'apt-get install failed' >&2; exit 1; }
+if ! "${apt[@]}" install --no-install-recommends -y $packages > "$log" 2>&1 < /dev/null; then
+    tail -n 30 "$log" >&2
+    say "apt-get install failed; all it said is in $log" >&2
+    exit 1
+fi
+rm -f "$log"
+for package in $packages; do        # only what this run has installed
+    case $package in
+    redis-server)  update-rc.d redis-server disable;;
+    nginx-light)   update-rc.d nginx disable;;
+    postgresql-15) update-rc.d postgresql disable;;
+    esac
+done > /dev/null 2>&1 || true
 say "the set '$set_name' is complete"
