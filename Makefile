@@ -156,7 +156,7 @@ check-programs: all deps-full
 
 stress: deps-check
 	@$(MAKE) --no-print-directory tests
-	HSHM_TEST_SCALE=100 $(RUN) process scripts stress
+	TEST_SCALE=100 $(RUN) process scripts stress
 
 demo: deps-demo
 	@$(MAKE) --no-print-directory all
