@@ -95,7 +95,7 @@ static bool back(void *at, uint64_t bytes)
 bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes)
 {
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(off + bytes, OS_PAGE);
-    return back(at_off(h, from), to - from);
+    return back((char *)h->header + from, to - from); /* h->base is not set while attaching */
 }
 
 /* Bits of the OS pages of slice 'i' that lie in [off, end). */

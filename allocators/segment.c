@@ -438,6 +438,22 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
     return true;
 }
 
+bool segment_rejoin(struct heap *h, const struct heap_config *c)
+{
+    struct witness w = { NULL };
+    uint64_t parent = h->member_id;
+    uint64_t id = h->can_open ? member_take_slot(h, h->path, MEMBER_LIVE, &w) : 0;
+    if (!id)
+        return false;
+    h->member_id = id;
+    h->me = &h->members[member_slot(id)];
+    h->live_page = w.page;
+    member_describe(h, member_slot(id), c->program, parent);
+    h->mine->inflight_used[(INFLIGHT_MAX - 1) / 64] |= UINT64_C(1) << ((INFLIGHT_MAX - 1) % 64);
+    h->mine->member_id = id;
+    return true;
+}
+
 /* ---- leaving, removing --------------------------------------------------------------------------------- */
 
 /* Under LOCK_CREATE: announce, ask every member once more, then unlink.  A

@@ -58,7 +58,8 @@ static bool runs_add_data(struct snapshot *s, long fd, uint64_t off, uint64_t by
 static bool slice_hold(struct heap *h, struct snapshot *s, long fd, struct slice *d)
 {
     uint64_t off = slice_off(h, d);
-    put(hold_cover, d->hold_last, s->seq);
+    if (s->seq)
+        put(hold_cover, d->hold_last, s->seq);
     if (get(d->kind) == SLICE_LARGE)
         return runs_add_data(s, fd, off, get(d->bytes));
     uint64_t bytes = (uint64_t)get(d->capacity) * class_bytes(get(d->cls));
@@ -151,13 +152,12 @@ static void snapshot_drop(struct heap *h, struct snapshot *s, bool undo)
                     MEMBER_STATE(MEMBER_FREE, member_epoch(s->child_id), 0));
 }
 
-long snapshot_prepare(struct heap *h, struct snapshot *s, uint64_t most)
+/* Everything but HSHM_FORK=share: hold, measure, copy. */
+static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
 {
-    *s = (struct snapshot){ .hold_index = -1, .active = true, .started_ns = os_boot_ns() };
-    s->guard = heap_lock(h);
     s->runs = os_map(RUNS_BYTES, true);
     s->run_room = RUNS_BYTES / sizeof *s->runs;
-    long fd = h->can_open ? os_open(h->path, O_RDWR, 0) : -1;
+    long fd = os_open(h->path, O_RDWR, 0);
     bool done = s->runs && fd >= 0;
     if (done) {
         s->hold_index = hold_make(h, 0, &s->seq);
@@ -167,15 +167,21 @@ long snapshot_prepare(struct heap *h, struct snapshot *s, uint64_t most)
     }
     if (fd >= 0)
         os_close(fd);
-    if (done) {
-        stop_caches(h, s->seq);
-        done = room_for(s, most) && copy_make(h, s) &&
-               (s->child_id = member_take_slot(h, h->path, MEMBER_CHILD, &s->child)) != 0;
-    }
-    if (done) {
-        put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
+    if (!done)
+        return false;
+    stop_caches(h, s->seq);
+    put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
+    return room_for(s, most) && copy_make(h, s);
+}
+
+long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most)
+{
+    *s = (struct snapshot){ .hold_index = -1, .active = true, .started_ns = os_boot_ns() };
+    s->guard = heap_lock(h);
+    bool done = h->can_open && (kind == SNAPSHOT_NONE || cover(h, s, most)) &&
+                (s->child_id = member_take_slot(h, h->path, MEMBER_CHILD, &s->child)) != 0;
+    if (done)
         return 0;
-    }
     snapshot_drop(h, s, true);
     s->active = false;
     heap_unlock(h, s->guard);
@@ -194,6 +200,31 @@ void snapshot_parent(struct heap *h, struct snapshot *s, bool failed)
     put(fork_facts, h->me->fork_bytes, get(h->me->fork_bytes) + s->bytes);
     h->mine->holds_looked_ns = 0;
     heap_unlock(h, s->guard);
+}
+
+void snapshot_failed(struct heap *h, struct snapshot *s)
+{
+    s->active = false;
+    if (s->hold_index >= 0)
+        hold_end(h, s->hold_index);
+    put_release(member_state, h->members[member_slot(s->child_id)].state,
+                MEMBER_STATE(MEMBER_FREE, member_epoch(s->child_id), 0));
+}
+
+bool snapshot_measure(struct heap *h, uint64_t *bytes)
+{
+    struct snapshot s = { .run_room = RUNS_BYTES / sizeof *s.runs };
+    struct guard g = heap_lock(h);
+    s.runs = os_map(RUNS_BYTES, true);
+    long fd = os_open(h->path, O_RDWR, 0);
+    bool done = s.runs && fd >= 0 && collect_runs(h, &s, fd);
+    if (fd >= 0)
+        os_close(fd);
+    if (s.runs)
+        os_unmap(s.runs, RUNS_BYTES);
+    heap_unlock(h, g);
+    *bytes = s.bytes;
+    return done;
 }
 
 /* ---- the child --------------------------------------------------------------------------------- */
@@ -222,7 +253,8 @@ void snapshot_child(struct heap *h, struct snapshot *s, const char *program)
     if (!s->active)
         return;
     copy_into_place(h, s);
-    os_unmap(s->runs, RUNS_BYTES);
+    if (s->runs)
+        os_unmap(s->runs, RUNS_BYTES);
     os_advise(s->child.page, OS_PAGE, MADV_DONTFORK);
     h->live_page = s->child.page;
     h->member_id = s->child_id;

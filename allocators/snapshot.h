@@ -30,10 +30,17 @@ struct snapshot {
     bool active; /* false: nothing to do for this heap */
 };
 
+/* SNAPSHOT_NONE: the child goes on sharing its parent's pages (HSHM_FORK=share). */
+enum snapshot_kind { SNAPSHOT_COPY, SNAPSHOT_NONE };
+
 /* 0, or -ENOMEM: no room for the copy (s->bytes says for how much).  On success
  * the heap's lock is held and all signals are blocked until parent or child. */
-long snapshot_prepare(struct heap *h, struct snapshot *s, uint64_t most);
+long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most);
 void snapshot_parent(struct heap *h, struct snapshot *s, bool failed);
+/* The fork failed after snapshot_parent() was told otherwise: end slot and hold. */
+void snapshot_failed(struct heap *h, struct snapshot *s);
+/* How much a snapshot would copy now. */
+bool snapshot_measure(struct heap *h, uint64_t *bytes);
 void snapshot_child(struct heap *h, struct snapshot *s, const char *program);
 
 /* The descriptor under which a child knows an inherited block; NULL: it is not one. */
