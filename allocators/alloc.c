@@ -69,7 +69,7 @@ static bool relieve(struct thread_cache *tc)
     run_purge(h, true);
     held_sweep(h);
     heap_unlock(h, g);
-    return recover_dead(h, false) > 0 || h->shared;
+    return recover_dead(h, true) > 0 || h->shared;
 }
 
 static void *small_alloc(struct thread_cache *tc, unsigned cls)

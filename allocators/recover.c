@@ -374,19 +374,18 @@ static bool member_recover(struct heap *h, const struct dead *dead)
     return true;
 }
 
-static bool grace_is_over(struct seg_member *m, enum member_state state, bool wait)
+static bool grace_is_over(struct seg_member *m, enum member_state state)
 {
     if (state != MEMBER_LIVE)
         return true;
     uint64_t now = os_now_ms(), since = get(m->dead_ms);
     if (!since)
         put(member_dead, m->dead_ms, since = now);
-    while (wait && os_now_ms() - since < GRACE_MS)
-        os_sleep_us(1000);
-    return os_now_ms() - since >= GRACE_MS;
+    return now - since >= GRACE_MS;
 }
 
-static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool wait)
+/* '*early' is set if the member is dead but not for long enough. */
+static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool *early)
 {
     struct seg_member *m = &h->members[slot];
     uint64_t state = get_acquire(m->state);
@@ -397,7 +396,8 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool wait)
         uint32_t by = state_recoverer(state) - 1;
         if (by == member_slot(h->member_id) || os_lock_held(fd, LOCK_MEMBER(by)))
             return false;
-    } else if (!grace_is_over(m, what, wait)) {
+    } else if (!grace_is_over(m, what)) {
+        *early = true;
         return false;
     }
     uint32_t epoch = state_epoch(state);
@@ -412,6 +412,15 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool wait)
     return done;
 }
 
+static unsigned slots_recover(struct heap *h, long fd, bool *early)
+{
+    unsigned n = 0;
+    uint64_t high = get_acquire(h->header->members_high);
+    for (uint32_t slot = 0; slot < high; slot++)
+        n += slot_recover(h, fd, slot, early);
+    return n;
+}
+
 unsigned recover_dead(struct heap *h, bool wait)
 {
     if (!h->shared || !h->can_open)
@@ -421,12 +430,14 @@ unsigned recover_dead(struct heap *h, bool wait)
         return 0;
     struct os_file file;
     unsigned n = 0;
-    uint64_t high = get_acquire(h->header->members_high);
-    if (os_fstat(fd, &file) == 0 && file.inode == h->inode)
-        for (uint32_t slot = 0; slot < high; slot++)
-            n += slot_recover(h, fd, slot, wait);
+    if (os_fstat(fd, &file) == 0 && file.inode == h->inode) {
+        bool early = false;
+        n = slots_recover(h, fd, &early);
+        if (early && wait) { /* one grace for all: each was seen dead by now */
+            os_sleep_us((GRACE_MS + 5) * 1000);
+            n += slots_recover(h, fd, &early);
+        }
+    }
     os_close(fd);
-    if (n)
-        fetch_or(member_pending, h->me->pending, 0);
     return n;
 }

@@ -52,6 +52,7 @@ static inline void sleep_ms(long ms)
 
 /* 'settings': VAR=value words; a word '--' ends them and begins a command that
  * is put before the program (unshare --pid --fork). */
+static inline uint64_t ask(struct puppet *p, const char *format, ...);
 static inline struct puppet puppet_start(const char *segment, const char *settings)
 {
     static unsigned serial;
@@ -74,6 +75,7 @@ static inline struct puppet puppet_start(const char *segment, const char *settin
     }
     close(to[0]), close(from[1]);
     p.to = to[1], p.from = from[0];
+    ask(&p, "i"); /* it has joined */
     return p;
 }
 
