@@ -60,16 +60,20 @@ size_t heap_usable_size(struct heap *h, const void *p)
 
 /* ---- allocating --------------------------------------------------------------------------- */
 
-/* No memory: give back what is idle, look for dead members.  True if a second try is worth it. */
+/* No memory: look for dead members, take over what they left free, give back
+ * what is idle.  True if a second try is worth it. */
 static bool relieve(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
     cache_sweep_all(tc);
+    recover_dead(h, true);
     struct guard g = heap_lock(h);
-    run_purge(h, true);
+    while (adopt_chunk(h))
+        ;
     held_sweep(h);
+    run_purge(h, true);
     heap_unlock(h, g);
-    return recover_dead(h, true) > 0 || h->shared;
+    return true;
 }
 
 static void *small_alloc(struct thread_cache *tc, unsigned cls)

@@ -176,6 +176,13 @@ void chunk_purge_free(struct heap *h, uint32_t c)
     hint_lower(h, c);
 }
 
+/* What is adopted counts as ours: HSHM_MEMBER_SIZE may forbid it. */
+static bool member_has_room(struct heap *h, uint32_t c)
+{
+    return !h->member_limit_pages ||
+           get(h->me->charged) + get(h->chunks[c].charged) <= h->member_limit_pages;
+}
+
 uint32_t chunk_adopt(struct heap *h)
 {
     uint64_t high = get_acquire(h->header->chunk_high);
@@ -183,7 +190,7 @@ uint32_t chunk_adopt(struct heap *h)
         return 0;
     for (uint64_t i = h->first_chunk; i < high; i++) {
         uint32_t c = (uint32_t)i;
-        if (word_state(get(h->chunks[c].word)) != CHUNK_ORPHAN ||
+        if (word_state(get(h->chunks[c].word)) != CHUNK_ORPHAN || !member_has_room(h, c) ||
             !word_change(h, c, CHUNK_ORPHAN, LAYOUT_CHUNK_WORD(CHUNK_OWNED, h->member_id, 0)))
             continue;
         fetch_sub(orphans, h->header->orphans, 1);

@@ -69,12 +69,36 @@ static void bin_update(struct heap *h, uint32_t c)
     m->bins[bin] = c;
 }
 
+static void purge_enqueue(struct heap *h, uint32_t c)
+{
+    struct mine *m = h->mine;
+    struct chunk_info *info = &m->info[c];
+    if (info->waiting)
+        return;
+    info->waiting = true;
+    info->purge_ms = (uint32_t)os_now_ms();
+    info->purge_next = 0;
+    if (m->purge_tail)
+        m->info[m->purge_tail].purge_next = c;
+    else
+        m->purge_head = c;
+    m->purge_tail = c;
+}
+
+/* Its free slices may have memory from its time with another member: that is
+ * used first, and purged if nobody needs it. */
 void run_add_chunk(struct heap *h, uint32_t c)
 {
     struct chunk_info *info = &h->mine->info[c];
+    uint64_t free = own_get(h->chunks[c].free_slices);
     h->mine->chunks++;
     info->idle = 0;
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+        if (free >> i & 1 && own_get(h->slices[c * CHUNK_SLICES + i].committed))
+            info->idle |= UINT64_C(1) << i;
     bin_update(h, c);
+    if (info->idle)
+        purge_enqueue(h, c);
 }
 
 /* ---- taking ----------------------------------------------------------------------- */
@@ -149,22 +173,6 @@ bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
 }
 
 /* ---- giving back -------------------------------------------------------------------- */
-
-static void purge_enqueue(struct heap *h, uint32_t c)
-{
-    struct mine *m = h->mine;
-    struct chunk_info *info = &m->info[c];
-    if (info->waiting)
-        return;
-    info->waiting = true;
-    info->purge_ms = (uint32_t)os_now_ms();
-    info->purge_next = 0;
-    if (m->purge_tail)
-        m->info[m->purge_tail].purge_next = c;
-    else
-        m->purge_head = c;
-    m->purge_tail = c;
-}
 
 static void chunk_leave(struct heap *h, uint32_t c)
 {

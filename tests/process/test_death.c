@@ -145,7 +145,7 @@ Test(death, remote_free_to_dead_owner_is_adopted)
         cr_assert_eq(ask(&b, "f %#lx", at[i]), 1, "%s", puppet_said(&b));
     let_recover("remote", "");
     bool again = false;
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 8000 && !again; i++) {
         uint64_t p = ask(&b, "m 1000");
         for (int k = 0; k < 59; k++)
             again |= p == at[k];
