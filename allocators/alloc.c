@@ -70,6 +70,7 @@ static bool relieve(struct thread_cache *tc)
     struct guard g = heap_lock(h);
     while (adopt_chunk(h))
         ;
+    pool_sweep(h);
     held_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);
@@ -195,6 +196,7 @@ bool heap_trim(struct thread_cache *tc)
     cache_sweep_all(tc);
     struct guard g = heap_lock(h);
     member_collect(h);
+    pool_sweep(h);
     held_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);

@@ -7,6 +7,7 @@
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
+#include "allocators/thread_cache.h"
 
 /* The slot is not given out again with this id while a chunk bears it. */
 static bool id_is_current(struct heap *h, uint64_t id)
@@ -41,17 +42,25 @@ static bool in_flight(struct heap *h, uint64_t off)
     return false;
 }
 
+/* Freed already, but its owner has not looked yet. */
+static bool is_freed(struct heap *h, struct slice *d, uint64_t off)
+{
+    return link_is_sound(h, link_read(h, at_off(h, off))) && page_lists_have(h, d, off);
+}
+
 static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
 {
     struct heap *h = tc->heap;
     struct kept *kept = &h->kept[slice_index(h, d)];
     uint64_t bytes = 0, size = class_bytes(get(d->cls));
+    bool pooled = own_get(d->owner) == owner_pool(h); /* ours, and PAGE_BITS: unmarked is free */
     for (uint32_t block = 0; block < get(d->capacity); block++) {
         uint64_t off = slice_off(h, d) + block * size;
         if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
-            !kept_forget(h, d, off))
+            is_freed(h, d, off) || !kept_forget(h, d, off))
             continue;
-        page_free_remote(h, &tc->record->step, d, off);
+        if (!pooled)
+            page_free_remote(h, &tc->record->step, d, off);
         bytes += size;
     }
     return bytes;
@@ -84,6 +93,10 @@ uint64_t reclaim_kept(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
     uint64_t bytes = 0, high = get_acquire(h->header->chunk_high);
+    struct guard g = heap_lock(h);
+    while (adopt_chunk(h)) /* what has no owner becomes ours first: nobody allocates there meanwhile */
+        ;
+    heap_unlock(h, g);
     for (uint64_t c = h->first_chunk; c < high; c++) {
         uint64_t word = get_acquire(h->chunks[c].word);
         if (word_state(word) == CHUNK_OWNED || word_state(word) == CHUNK_ORPHAN)
@@ -91,10 +104,10 @@ uint64_t reclaim_kept(struct thread_cache *tc)
         else if (word_state(word) == CHUNK_HUGE && !id_is_current(h, word_member(word)))
             bytes += reclaim_large(tc, &h->slices[c * CHUNK_SLICES]);
     }
-    struct guard g = heap_lock(h);
-    for (uint64_t n = get(h->header->orphans); n; n--) /* empty pages and chunks are given back */
-        if (!adopt_chunk(h))
-            break;
+    cache_sweep_all(tc);
+    g = heap_lock(h);
+    member_collect(h);
+    pool_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);
     return bytes;

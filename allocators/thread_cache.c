@@ -126,11 +126,22 @@ static void sweep(struct thread_cache *tc, unsigned cls)
     heap_unlock(h, g);
 }
 
+/* Others have freed blocks of ours and told nobody. */
+static void collect_all(struct thread_cache *tc, unsigned cls)
+{
+    struct heap *h = tc->heap;
+    for (uint32_t i = tc->classes[cls].pages.head; i; i = own_get(h->slices[i].next))
+        if (page_collect(h, &h->slices[i]))
+            cache_note_empty(tc, &h->slices[i]);
+}
+
 void cache_sweep_all(struct thread_cache *tc)
 {
-    for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
+        collect_all(tc, cls);
         if (tc->classes[cls].idle)
             sweep(tc, cls);
+    }
 }
 
 /* The page is counted once until the next sweep, whatever becomes of it. */
