@@ -64,8 +64,9 @@ static bool chunk_describe(struct heap *h, uint32_t c)
         return true;
     if (!ledger_charge(h, DESCRIPTORS_PAGES))
         return false;
-    own_put(chunk_charged, chunk->charged, own_get(chunk->charged) + DESCRIPTORS_PAGES);
+    put_release(chunk_charged, chunk->charged, own_get(chunk->charged) + DESCRIPTORS_PAGES);
     own_put(chunk_described, chunk->described, 1);
+    ledger_settle(h, DESCRIPTORS_PAGES);
     return true;
 }
 
@@ -309,6 +310,7 @@ bool chunk_charge_to(struct heap *h, uint32_t c, uint32_t pages)
         return true;
     if (!ledger_charge(h, want - have))
         return false;
-    own_put(chunk_charged, chunk->charged, want);
+    put_release(chunk_charged, chunk->charged, want);
+    ledger_settle(h, want - have);
     return true;
 }

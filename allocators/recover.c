@@ -1,6 +1,7 @@
 #include "allocators/recover.h"
 #include "allocators/adopt.h"
 #include "allocators/chunk.h"
+#include "allocators/commit.h"
 #include "allocators/hold.h"
 #include "allocators/large.h"
 #include "allocators/member.h"
@@ -260,8 +261,23 @@ static uint32_t slice_recover(struct heap *h, const struct dead *dead, uint32_t 
     return 0;
 }
 
+/* The dead may have charged what it did not commit, or not yet uncharged what
+ * it had purged. */
+static void charge_recount(struct heap *h, uint32_t c)
+{
+    struct chunk *chunk = &h->chunks[c];
+    if (get(chunk->dirty) == DIRT_ALL) /* it was claimed but not yet begun */
+        return;
+    uint32_t pages = get(chunk->described) ? DESCRIPTORS_PAGES : 0;
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+        pages += (uint32_t)__builtin_popcount(get(h->slices[c * CHUNK_SLICES + i].committed));
+    if (get(chunk->charged) != pages)
+        put_release(chunk_charged, chunk->charged, pages);
+}
+
 static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
 {
+    charge_recount(h, c);
     uint64_t free = 0;
     for (uint32_t i = 0; i < CHUNK_SLICES;) {
         uint32_t span = slice_recover(h, dead, c, i);
@@ -276,8 +292,10 @@ static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
     }
     uint64_t word = get_acquire(h->chunks[c].word);
     own_put(chunk_former, h->chunks[c].former, dead->id);
-    if (cas(chunk_word, h->chunks[c].word, &word, LAYOUT_CHUNK_WORD(CHUNK_ORPHAN, dead->id, 0)))
-        fetch_add(orphans, h->header->orphans, 1);
+    /* Counted first: chunk_adopt() does not look where the count is 0. */
+    fetch_add(orphans, h->header->orphans, 1);
+    if (!cas(chunk_word, h->chunks[c].word, &word, LAYOUT_CHUNK_WORD(CHUNK_ORPHAN, dead->id, 0)))
+        fetch_sub(orphans, h->header->orphans, 1);
 }
 
 static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
@@ -439,5 +457,7 @@ unsigned recover_dead(struct heap *h, bool wait)
         }
     }
     os_close(fd);
+    if (n)
+        ledger_recount(h);
     return n;
 }
