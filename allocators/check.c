@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-#define FOUND_MAX  16   /* findings of one unit (an entry, a chunk's slices, a page) that are told */
-#define LOOKS      200  /* how often a unit of a living segment is looked at */
-#define SAME_LOOKS 20   /* times in a row that it must look wrong in the same way */
+#define FOUND_MAX  16  /* findings of one unit (an entry, a chunk's slices, a page) that are told */
+#define LOOKS      200 /* how often a unit of a living segment is looked at */
+#define SAME_LOOKS 20  /* times in a row that it must look wrong in the same way */
 #define DAMAGE_MAX 1000 /* after so much nothing new is learnt */
 
 /* A unit is looked at as a whole, and again if something is wrong with it. */
@@ -119,17 +119,18 @@ static void look_header(struct checker *k, struct unit *u)
     view_grow(k->v);
     const struct seg_header *h = &k->v->header;
     uint64_t state = get(h->state), high = get(h->chunk_high);
-    must(k, state >= SEG_LIVE && state <= SEG_REMOVED, "the segment's state is none", HEADER_OFF(state),
-         state, SEG_LIVE);
+    must(k, state >= SEG_LIVE && state <= SEG_REMOVED, "the segment's state is none",
+         HEADER_OFF(state), state, SEG_LIVE);
     must(k, high >= h->first_chunk && high <= h->chunk_count, "chunk_high is out of range",
          HEADER_OFF(chunk_high), high, h->first_chunk);
-    must(k, h->limit >= OS_PAGE, "the segment's size limit is too small", HEADER_OFF(limit), h->limit,
-         OS_PAGE);
+    must(k, h->limit >= OS_PAGE, "the segment's size limit is too small", HEADER_OFF(limit),
+         h->limit, OS_PAGE);
     must(k, h->private_heap == 0, "a file says that it is a private heap", HEADER_OFF(private_heap),
          h->private_heap, 0);
     must(k, h->link_key >> 63 & h->link_key >> 48 & 1, "the key of free lists is damaged",
          HEADER_OFF(link_key), h->link_key, h->link_key);
-    must(k, get(h->damaged) == 0, "a member has found damage", HEADER_OFF(damaged), get(h->damaged), 0);
+    must(k, get(h->damaged) == 0, "a member has found damage", HEADER_OFF(damaged), get(h->damaged),
+         0);
 }
 
 static bool word_is_step(uint64_t what)
@@ -143,8 +144,9 @@ static void look_member(struct checker *k, struct unit *u)
     const struct seg_member *m = &k->v->members[u->index];
     uint64_t off = SEG_MEMBERS_OFF + u->index * sizeof *m, word = get(m->state);
     must(k, (word & 0xff) <= MEMBER_CHILD, "a member's state is none", off, word, word);
-    must(k, state_recoverer(word) <= MEMBER_MAX &&
-                (state_of(word) == MEMBER_RECOVERING) == (state_recoverer(word) != 0),
+    must(k,
+         state_recoverer(word) <= MEMBER_MAX &&
+             (state_of(word) == MEMBER_RECOVERING) == (state_recoverer(word) != 0),
          "a member's recoverer is none", off, state_recoverer(word), state_recoverer(word));
     must(k, memchr(m->name, 0, sizeof m->name) != NULL, "a member's name does not end",
          off + offsetof(struct seg_member, name), 0, 0);
@@ -211,21 +213,23 @@ static void look_run(struct checker *k, uint64_t c, uint64_t word)
         if (k->v->alive)
             view_refresh_chunk(k->v, c + i);
         uint64_t part = get(k->v->chunks[c + i].word);
-        if (!must(k, word_state(part) == CHUNK_PART, "a huge block has a chunk that is no part of it",
-                  chunk_at(k, c + i), part, CHUNK_PART))
+        if (!must(k, word_state(part) == CHUNK_PART,
+                  "a huge block has a chunk that is no part of it", chunk_at(k, c + i), part,
+                  CHUNK_PART))
             return;
     }
     if (!huge)
         return;
     struct slice d;
     view_slice(k->v, c * CHUNK_SLICES, &d);
-    uint64_t off = slice_at(k, c * CHUNK_SLICES), bytes = get(d.bytes), stamp = get(d.remote) & 0xff;
+    uint64_t off = slice_at(k, c * CHUNK_SLICES), bytes = get(d.bytes),
+             stamp = get(d.remote) & 0xff;
     must(k, get(d.kind) == SLICE_LARGE, "a huge block has no descriptor", off, get(d.kind),
          SLICE_LARGE);
     must(k, bytes && bytes % OS_PAGE == 0 && bytes <= (uint64_t)n << CHUNK_SHIFT,
          "a huge block's size is wrong", off, bytes, (uint64_t)n << CHUNK_SHIFT);
-    must(k, stamp == LARGE_LIVE || stamp == LARGE_FREED, "a huge block is neither live nor freed", off,
-         stamp, LARGE_LIVE);
+    must(k, stamp == LARGE_LIVE || stamp == LARGE_FREED, "a huge block is neither live nor freed",
+         off, stamp, LARGE_LIVE);
     for (uint32_t i = 0; i < n && !k->count && (uint64_t)i << CHUNK_SHIFT < bytes; i++) {
         uint64_t left = bytes - ((uint64_t)i << CHUNK_SHIFT);
         uint64_t pages = (left < CHUNK_BYTES ? left : CHUNK_BYTES) / OS_PAGE;
@@ -243,7 +247,8 @@ static void look_part(struct checker *k, uint64_t c, uint64_t word)
     if (c < k->huge_until)
         return;
     must(k, view_id_is_current(k->v, word_member(word)),
-         "a chunk is part of no huge block, and of a member that has ended", chunk_at(k, c), word, 0);
+         "a chunk is part of no huge block, and of a member that has ended", chunk_at(k, c), word,
+         0);
 }
 
 static void look_chunk(struct checker *k, struct unit *u)
@@ -294,7 +299,8 @@ static uint32_t span_of(struct checker *k, uint64_t c, uint32_t i)
     const struct slice *d = &k->slices[i];
     uint64_t off = slice_at(k, c * CHUNK_SLICES + i);
     uint32_t kind = get(d->kind), span = get(d->span), cls = get(d->cls);
-    if (!must(k, span >= 1 && span <= CHUNK_SLICES - i, "a page or block leaves its chunk", off, span, 1))
+    if (!must(k, span >= 1 && span <= CHUNK_SLICES - i, "a page or block leaves its chunk", off,
+              span, 1))
         return 1;
     if (kind == SLICE_PAGE &&
         (!must(k, cls < CLASS_COUNT, "a page's size class is none", off, cls, CLASS_COUNT) ||
@@ -302,8 +308,9 @@ static uint32_t span_of(struct checker *k, uint64_t c, uint32_t i)
                class_slices(cls))))
         return 1;
     if (kind == SLICE_LARGE)
-        must(k, get(d->bytes) && get(d->bytes) % OS_PAGE == 0 &&
-                    get(d->bytes) <= (uint64_t)span << SLICE_SHIFT,
+        must(k,
+             get(d->bytes) && get(d->bytes) % OS_PAGE == 0 &&
+                 get(d->bytes) <= (uint64_t)span << SLICE_SHIFT,
              "a large block's size is wrong", off, get(d->bytes), (uint64_t)span << SLICE_SHIFT);
     if (tails_are_whole(k, i, span))
         return span;
@@ -354,8 +361,8 @@ static void look_charge(struct checker *k, uint64_t c)
     for (uint32_t i = 0; i < CHUNK_SLICES; i++)
         pages += (uint64_t)__builtin_popcount(get(k->slices[i].committed));
     if (get(chunk->described))
-        must(k, get(chunk->charged) >= pages, "a chunk has memory that is not charged", chunk_at(k, c),
-             get(chunk->charged), pages);
+        must(k, get(chunk->charged) >= pages, "a chunk has memory that is not charged",
+             chunk_at(k, c), get(chunk->charged), pages);
 }
 
 /* The slices of a chunk whose word says OWNED, ORPHAN or FREE. */
@@ -401,16 +408,18 @@ static void look_page_fields(struct checker *k, uint64_t slice, const struct sli
     uint64_t off = slice_at(k, slice), recip = UINT64_MAX / class_bytes(get(d->cls)) + 1;
     uint32_t fit = (uint32_t)(((uint64_t)get(d->span) << SLICE_SHIFT) / class_bytes(get(d->cls)));
     must(k, get(d->recip) == recip, "a page's reciprocal is wrong", off, get(d->recip), recip);
-    must(k, get(d->reserved) == fit, "a page's number of blocks is wrong", off, get(d->reserved), fit);
+    must(k, get(d->reserved) == fit, "a page's number of blocks is wrong", off, get(d->reserved),
+         fit);
     must(k, get(d->capacity) <= fit, "a page has more blocks than fit", off, get(d->capacity), fit);
     must(k, get(d->flags) < 2 * PAGE_HELD, "a page's flags are none", off, get(d->flags), 0);
     must(k, get(d->back) == 0, "a page's first slice is not its first", off, get(d->back), 0);
-    must(k, id_is_possible(owner_member(get(d->owner))), "a page's owner is none", off, get(d->owner),
-         get(d->owner));
+    must(k, id_is_possible(owner_member(get(d->owner))), "a page's owner is none", off,
+         get(d->owner), get(d->owner));
     must(k, get(d->local) == 0 || get(d->local) == get(d->owner),
          "a page is freed to by one who does not own it", off, get(d->local), get(d->owner));
-    must(k, !get(d->hold_last) ||
-                (int32_t)(get(d->hold_last) - (uint32_t)get(k->v->header.hold_seq)) <= 0,
+    must(k,
+         !get(d->hold_last) ||
+             (int32_t)(get(d->hold_last) - (uint32_t)get(k->v->header.hold_seq)) <= 0,
          "a page is held by a snapshot that never was", off, get(d->hold_last),
          get(k->v->header.hold_seq));
 }
@@ -483,13 +492,15 @@ static void look_page_links(struct checker *k, uint64_t slice, const struct slic
         struct slice other;
         if (!links[i])
             continue;
-        if (!must(k, links[i] / CHUNK_SLICES >= k->v->header.first_chunk &&
-                         links[i] / CHUNK_SLICES < get(k->v->header.chunk_high),
+        if (!must(k,
+                  links[i] / CHUNK_SLICES >= k->v->header.first_chunk &&
+                      links[i] / CHUNK_SLICES < get(k->v->header.chunk_high),
                   "a list of pages leaves the segment", off, links[i], 0))
             return;
         view_slice(k->v, links[i], &other);
-        must(k, (i ? get(other.next) : get(other.prev)) == slice &&
-                    (get(other.kind) == SLICE_PAGE || get(other.kind) == SLICE_LARGE),
+        must(k,
+             (i ? get(other.next) : get(other.prev)) == slice &&
+                 (get(other.kind) == SLICE_PAGE || get(other.kind) == SLICE_LARGE),
              "a list of pages is broken", off, links[i], slice);
     }
 }
@@ -560,8 +571,9 @@ static void look_ledger(struct checker *k, struct unit *u)
     for (uint64_t c = 0; c < k->v->chunk_high; c++)
         sum += get(k->v->chunks[c].charged);
     uint64_t charged = get(k->v->header.charged);
-    note(k, charged == sum, charged < sum ? "less is charged than the chunks have"
-                                          : "more is charged than the chunks have",
+    note(k, charged == sum,
+         charged < sum ? "less is charged than the chunks have"
+                       : "more is charged than the chunks have",
          HEADER_OFF(charged), charged, sum);
 }
 
@@ -584,8 +596,7 @@ static void check_all(struct checker *k)
     k->result->unsettled = unsettled; /* a ledger that moves is no news */
 }
 
-bool check_segment(struct view *v, check_report *report, void *context,
-                   struct check_result *result)
+bool check_segment(struct view *v, check_report *report, void *context, struct check_result *result)
 {
     *result = (struct check_result){ 0 };
     struct checker *k = os_map(sizeof *k, false);

@@ -18,7 +18,7 @@ enum finding_kind {
 struct finding {
     enum finding_kind kind;
     const char *what;
-    uint64_t off; /* where in the file */
+    uint64_t off;        /* where in the file */
     uint64_t is, should; /* equal if there is nothing to compare */
 };
 

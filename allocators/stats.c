@@ -113,7 +113,7 @@ static void collect_slices(struct collect *k, uint64_t c)
         else if (kind == SLICE_LARGE)
             collect_large(k, &d[i], owner_member(get(d[i].owner)), &k->s->large);
         i += (kind == SLICE_PAGE || kind == SLICE_LARGE) && span && span <= CHUNK_SLICES - i ? span
-                                                                                            : 1;
+                                                                                             : 1;
     }
 }
 

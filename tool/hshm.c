@@ -30,7 +30,8 @@ const struct verb verbs[] = {
       "Refuses while a living member is attached, and names it.\n"
       "  -f  remove the name all the same: its members go on with the nameless memory,\n"
       "      which nobody can join any more and which goes with the last of them\n" },
-    { "options", verb_options, "[-j | --markdown | --man]", "list all options and their values", "" },
+    { "options", verb_options, "[-j | --markdown | --man]", "list all options and their values",
+      "" },
     { "version", verb_version, "[-j]", "print the version and the format of segments", "" },
     { "help", verb_help, "[COMMAND]", "explain a command", "" },
     { 0 },
@@ -79,8 +80,8 @@ static char letter_of(const char *name)
     static const struct {
         const char *name;
         char letter;
-    } names[] = { { "json", 'j' }, { "help", 'h' },    { "dry-run", 'n' }, { "force", 'f' },
-                  { "all", 'a' },  { "quiet", 'q' },   { "markdown", 'M' }, { "man", 'm' } };
+    } names[] = { { "json", 'j' }, { "help", 'h' },  { "dry-run", 'n' },  { "force", 'f' },
+                  { "all", 'a' },  { "quiet", 'q' }, { "markdown", 'M' }, { "man", 'm' } };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i].name, name) == 0)
             return names[i].letter;

@@ -65,9 +65,9 @@ static void each(const struct segment_file *file, void *context)
 int verb_list(int argc, char **argv)
 {
     static const struct column columns[] = {
-        { "NAME", false }, { "SIZE", true }, { "USED", true },   { "COMMITTED", true },
-        { "MEMBERS", true }, { "DEAD", true }, { "AGE", true }, { "STATE", false },
-        { "BACKING", false },
+        { "NAME", false },     { "SIZE", true },    { "USED", true },
+        { "COMMITTED", true }, { "MEMBERS", true }, { "DEAD", true },
+        { "AGE", true },       { "STATE", false },  { "BACKING", false },
     };
     bool set[128];
     if (flags_read(argc, argv, "", set) < argc)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct result {
-    const char *what; /* "reclaimed", "removed", "nothing to do", or why not */
+    const char *what;                  /* "reclaimed", "removed", "nothing to do", or why not */
     uint64_t recovered, blocks, bytes; /* with -n: what would be */
     bool failed;
 };
@@ -55,8 +55,11 @@ static void retire(struct heap *h)
 static void reclaim_attached(const char *name, struct result *r)
 {
     static struct heap h;
-    struct heap_config config = { .name = name, .program = "hshm reclaim", .limit = no_limit,
-                                  .warm = keep_nothing, .mode = 0600 };
+    struct heap_config config = { .name = name,
+                                  .program = "hshm reclaim",
+                                  .limit = no_limit,
+                                  .warm = keep_nothing,
+                                  .mode = 0600 };
     memset(&h, 0, sizeof h);
     if (!segment_attach(&h, &config, &r->what)) {
         r->failed = true;

@@ -26,7 +26,8 @@ static void say_who(const char *name, const struct view *v)
              text_plain(m->name, sizeof m->name).at);
         said++;
     }
-    fail(0, "segment %s is in use; hshm rm -f removes its name, its members go on without it", name);
+    fail(0, "segment %s is in use; hshm rm -f removes its name, its members go on without it",
+         name);
 }
 
 /* "removed", or why not. */

@@ -136,8 +136,8 @@ static void json_classes(const struct shown *x)
 
 static void line_sum(const char *what, const struct stats_sum *sum)
 {
-    printf("  %-12s%10s  in %s block%s\n", what, text_bytes(sum->bytes).at, text_count(sum->blocks).at,
-           sum->blocks == 1 ? "" : "s");
+    printf("  %-12s%10s  in %s block%s\n", what, text_bytes(sum->bytes).at,
+           text_count(sum->blocks).at, sum->blocks == 1 ? "" : "s");
 }
 
 static void print_members(const struct shown *x)
@@ -170,7 +170,8 @@ static void print_memory(const struct shown *x)
            text_bytes(s->committed_bytes).at, text_bytes(x->v.header.limit).at,
            text_bytes(s->file_bytes).at);
     printf("  %-12s%10s  in pages, %s in slices, %s in chunks for the next comer\n", "free",
-           text_bytes(s->free_bytes).at, text_bytes(s->idle_bytes).at, text_bytes(s->warm_bytes).at);
+           text_bytes(s->free_bytes).at, text_bytes(s->idle_bytes).at,
+           text_bytes(s->warm_bytes).at);
     printf("  %-12s%9.1f%%  of what is committed to pages and blocks holds no block\n", "unused",
            100 * fragmentation(s));
     if (s->holds || s->held_pages)
@@ -195,8 +196,8 @@ static void print_full(const struct shown *x)
 static void print_classes(const struct shown *x)
 {
     static const struct column columns[] = {
-        { "CLASS", true }, { "PAGES", true }, { "BLOCKS", true }, { "FREE", true }, { "USED", true },
-        { "RESERVED", true },
+        { "CLASS", true }, { "PAGES", true }, { "BLOCKS", true },
+        { "FREE", true },  { "USED", true },  { "RESERVED", true },
     };
     table_start(columns, sizeof columns / sizeof *columns);
     bool any = false;
@@ -219,8 +220,8 @@ static void print_classes(const struct shown *x)
 static void print_text(const struct shown *x)
 {
     const struct seg_header *h = &x->v.header;
-    printf("Segment %s, %s%s%s\n", x->name, state_of_segment(&x->v),
-           h->persist ? ", persists" : "", get(h->damaged) ? ", DAMAGED" : "");
+    printf("Segment %s, %s%s%s\n", x->name, state_of_segment(&x->v), h->persist ? ", persists" : "",
+           get(h->damaged) ? ", DAMAGED" : "");
     printf("  %-12s%s\n", "file", x->path);
     printf("  %-12s%s, %s ago\n", "made", text_time(h->created_ns).at, text_age(h->created_ns).at);
     printf("  %-12s0x%llx, window %s, format %u\n", "address", (unsigned long long)h->base,

@@ -49,9 +49,9 @@ bool segment_look(const char *name, struct view *v, char *path, size_t size, boo
 
 /* Calls back for each segment file of this user, of any version. */
 struct segment_file {
-    const char *file;  /* name in SEGMENT_DIR */
-    const char *name;  /* what HSHM_SEGMENT calls it */
-    unsigned version;  /* format, from the file's name */
+    const char *file; /* name in SEGMENT_DIR */
+    const char *name; /* what HSHM_SEGMENT calls it */
+    unsigned version; /* format, from the file's name */
     char path[512];
 };
 void segments_each(void (*each)(const struct segment_file *file, void *context), void *context);
@@ -61,10 +61,10 @@ void segments_each(void (*each)(const struct segment_file *file, void *context),
 struct text {
     char at[64];
 };
-struct text text_bytes(uint64_t bytes);       /* 1.5 MiB */
-struct text text_count(uint64_t n);           /* 12,345 */
-struct text text_age(uint64_t since_ns);      /* 3 h 12 min, from CLOCK_REALTIME */
-struct text text_time(uint64_t ns);           /* 2026-01-31 12:00:00 */
+struct text text_bytes(uint64_t bytes);             /* 1.5 MiB */
+struct text text_count(uint64_t n);                 /* 12,345 */
+struct text text_age(uint64_t since_ns);            /* 3 h 12 min, from CLOCK_REALTIME */
+struct text text_time(uint64_t ns);                 /* 2026-01-31 12:00:00 */
 struct text text_plain(const char *s, size_t size); /* printable characters only */
 uint64_t seconds_since(uint64_t ns);
 

@@ -69,7 +69,7 @@ static void who_row(const struct who *w, uint64_t slot)
 int verb_who(int argc, char **argv)
 {
     static const struct column columns[] = {
-        { "PID", true },  { "PROGRAM", false }, { "STATE", false },  { "SINCE", true },
+        { "PID", true },   { "PROGRAM", false }, { "STATE", false },  { "SINCE", true },
         { "BYTES", true }, { "BLOCKS", true },   { "THREADS", true }, { "PARENT", true },
     };
     static struct who w;

@@ -31,8 +31,12 @@ static struct heap *attach(bool reclaim)
 {
     char name[160];
     const char *why = "";
-    struct heap_config config = { .name = name, .program = "unit-test", .limit = limit,
-                                  .mode = 0600, .reclaim = reclaim, .purge_delay_ms = 100 };
+    struct heap_config config = { .name = name,
+                                  .program = "unit-test",
+                                  .limit = limit,
+                                  .mode = 0600,
+                                  .reclaim = reclaim,
+                                  .purge_delay_ms = 100 };
     snprintf(name, sizeof name, "file:%s", path);
     memset(&heap, 0, sizeof heap);
     cr_assert(segment_attach(&heap, &config, &why), "attach: %s", why);
@@ -82,7 +86,8 @@ const char *fixture_copy(void)
     for (off_t data, hole = 0; (data = lseek(from, hole, SEEK_DATA)) >= 0;) {
         hole = lseek(from, data, SEEK_HOLE);
         while (data < hole) {
-            size_t want = (size_t)(hole - data) < sizeof buffer ? (size_t)(hole - data) : sizeof buffer;
+            size_t want =
+                (size_t)(hole - data) < sizeof buffer ? (size_t)(hole - data) : sizeof buffer;
             ssize_t got = pread(from, buffer, want, data);
             cr_assert_gt(got, 0);
             cr_assert_eq(pwrite(to, buffer, (size_t)got, data), got);

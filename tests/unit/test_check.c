@@ -1,5 +1,5 @@
-#include "allocators/check.h"
 #include "allocators/adopt.h"
+#include "allocators/check.h"
 #include "allocators/recover.h"
 #include "allocators/stats.h"
 #include "tests/unit/heap_fixture.h"
@@ -323,7 +323,7 @@ static void plant(void)
 
 TestSuite(damage, .init = plant);
 
-#define HEADER(field) offsetof(struct seg_header, field)
+#define HEADER(field)       offsetof(struct seg_header, field)
 #define SLICE(block, field) (fixture_slice_off(block) + offsetof(struct slice, field))
 #define CHUNK(block, field) (fixture_chunk_off(block) + offsetof(struct chunk, field))
 
@@ -477,9 +477,14 @@ Test(damage, uncharged_memory_is_found)
 Test(damage, any_byte_may_be_anything)
 {
     struct heap *h = fixture_heap();
-    uint64_t spots[] = { 0, SEG_MEMBERS_OFF, fixture_chunk_off(small), fixture_chunk_off(huge),
-                         fixture_slice_off(small), fixture_slice_off(large),
-                         fixture_slice_off(huge), off_of(h, freed) };
+    uint64_t spots[] = { 0,
+                         SEG_MEMBERS_OFF,
+                         fixture_chunk_off(small),
+                         fixture_chunk_off(huge),
+                         fixture_slice_off(small),
+                         fixture_slice_off(large),
+                         fixture_slice_off(huge),
+                         off_of(h, freed) };
     unsigned seed = 7;
     for (unsigned i = 0; i < 3000; i++) {
         uint64_t off = spots[(unsigned)rand_r(&seed) % 8] + (unsigned)rand_r(&seed) % 256;
