@@ -1,32 +1,8 @@
-#include "allocators/check.h"
+#include "allocators/check_parts.h"
 #include "allocators/commit.h"
 #include "allocators/large.h"
 
 #include <string.h>
-
-#define FOUND_MAX  16  /* findings of one unit (an entry, a chunk's slices, a page) that are told */
-#define LOOKS      200 /* how often a unit of a living segment is looked at */
-#define SAME_LOOKS 20  /* times in a row that it must look wrong in the same way */
-#define DAMAGE_MAX 1000 /* after so much nothing new is learnt */
-
-/* A unit is looked at as a whole, and again if something is wrong with it. */
-struct unit {
-    uint64_t index; /* of the chunk, slice, member or hold */
-    bool gone;      /* it is no such thing any more */
-    bool moved;     /* it changed while it was looked at: that look says nothing */
-};
-
-struct checker {
-    struct view *v;
-    check_report *report;
-    void *context;
-    struct check_result *result;
-    struct finding found[FOUND_MAX];
-    unsigned count;
-    struct slice slices[CHUNK_SLICES];
-    struct page_look look;
-    uint64_t huge_until; /* chunks below it are covered by a head */
-};
 
 static void wrong(struct checker *k, enum finding_kind kind, const char *what, uint64_t off,
                   uint64_t is, uint64_t should)
@@ -35,16 +11,16 @@ static void wrong(struct checker *k, enum finding_kind kind, const char *what, u
         k->found[k->count++] = (struct finding){ kind, what, off, is, should };
 }
 
-static bool must(struct checker *k, bool holds, const char *what, uint64_t off, uint64_t is,
-                 uint64_t should)
+bool must(struct checker *k, bool holds, const char *what, uint64_t off, uint64_t is,
+          uint64_t should)
 {
     if (!holds)
         wrong(k, FINDING_DAMAGE, what, off, is, should);
     return holds;
 }
 
-static void note(struct checker *k, bool holds, const char *what, uint64_t off, uint64_t is,
-                 uint64_t should)
+void note(struct checker *k, bool holds, const char *what, uint64_t off, uint64_t is,
+          uint64_t should)
 {
     if (!holds)
         wrong(k, FINDING_NOTE, what, off, is, should);
@@ -63,16 +39,14 @@ static bool enough(const struct checker *k)
     return k->result->damage >= DAMAGE_MAX;
 }
 
-typedef void look_fn(struct checker *k, struct unit *u);
-
-/* Looks until nothing is wrong, or the same is for long enough. */
-static void settle(struct checker *k, look_fn *look, struct unit *u)
+void settle(struct checker *k, look_fn *look, struct unit *u)
 {
     struct finding before = { 0 };
     unsigned same = 0;
     for (unsigned i = 0; i < LOOKS; i++) {
         k->count = 0;
         u->moved = false;
+        u->again = i > 0;
         look(k, u);
         if (k->count == 0 || u->gone)
             return;
@@ -99,12 +73,12 @@ static uint64_t chunk_at(const struct checker *k, uint64_t c)
     return k->v->header.chunks_off + c * sizeof(struct chunk);
 }
 
-static uint64_t slice_at(const struct checker *k, uint64_t slice)
+uint64_t slice_at(const struct checker *k, uint64_t slice)
 {
     return k->v->header.slices_off + slice * sizeof(struct slice);
 }
 
-static bool id_is_possible(uint64_t id)
+bool id_is_possible(uint64_t id)
 {
     return id >> EPOCH_BITS != 0 && member_slot(id) < MEMBER_MAX;
 }
@@ -133,11 +107,6 @@ static void look_header(struct checker *k, struct unit *u)
          0);
 }
 
-static bool word_is_step(uint64_t what)
-{
-    return what == 0 || ((what & 15) >= INFLIGHT_MINE && (what & 15) <= INFLIGHT_LARGE);
-}
-
 static void look_member(struct checker *k, struct unit *u)
 {
     view_refresh_member(k->v, u->index);
@@ -150,13 +119,6 @@ static void look_member(struct checker *k, struct unit *u)
          "a member's recoverer is none", off, state_recoverer(word), state_recoverer(word));
     must(k, memchr(m->name, 0, sizeof m->name) != NULL, "a member's name does not end",
          off + offsetof(struct seg_member, name), 0, 0);
-    for (uint32_t i = 0; i < INFLIGHT_MAX; i++) {
-        uint64_t what = get(m->inflight[i].what), c = what >> CHUNK_SHIFT;
-        uint64_t at = off + offsetof(struct seg_member, inflight) + i * sizeof(struct inflight);
-        must(k, word_is_step(what), "a step in hand is none", at, what, what);
-        must(k, !what || (c >= k->v->header.first_chunk && c < k->v->header.chunk_count),
-             "a step in hand is outside the segment", at, what, what);
-    }
 }
 
 static void look_hold(struct checker *k, struct unit *u)
@@ -273,8 +235,7 @@ static void look_chunk(struct checker *k, struct unit *u)
 
 /* ---- slices --------------------------------------------------------------------------------- */
 
-/* A step of the owner may be half done: living, stopped, or dead and not yet recovered. */
-static bool owner_may_be_at_work(const struct checker *k, uint64_t c)
+bool owner_may_be_at_work(const struct checker *k, uint64_t c)
 {
     return word_state(get(k->v->chunks[c].word)) == CHUNK_OWNED;
 }
@@ -291,7 +252,8 @@ static bool tails_are_whole(const struct checker *k, uint32_t i, uint32_t span)
 /* Being given back, from its end: its head is still there, and nobody uses it. */
 static bool is_being_ended(const struct slice *d)
 {
-    return get(d->kind) == SLICE_PAGE ? get(d->used) == 0 : (get(d->remote) & 0xff) != LARGE_LIVE;
+    return get(d->kind) == SLICE_PAGE ? get(d->used) == 0 || get(d->flags) & PAGE_EMPTY
+                                      : (get(d->remote) & 0xff) != LARGE_LIVE;
 }
 
 static uint32_t span_of(struct checker *k, uint64_t c, uint32_t i)
@@ -312,6 +274,10 @@ static uint32_t span_of(struct checker *k, uint64_t c, uint32_t i)
              get(d->bytes) && get(d->bytes) % OS_PAGE == 0 &&
                  get(d->bytes) <= (uint64_t)span << SLICE_SHIFT,
              "a large block's size is wrong", off, get(d->bytes), (uint64_t)span << SLICE_SHIFT);
+    if (kind == SLICE_RECORDS &&
+        !must(k, span == 1 && get(d->capacity) <= RECORDS_PER_SLICE && owner_may_be_at_work(k, c),
+              "a slice of thread records is wrong", off, get(d->capacity), RECORDS_PER_SLICE))
+        return 1;
     if (tails_are_whole(k, i, span))
         return span;
     if (owner_may_be_at_work(k, c) && is_being_ended(d))
@@ -329,7 +295,8 @@ static void look_large(struct checker *k, uint64_t c, uint32_t i)
          off, stamp, LARGE_LIVE);
     must(k, id_is_possible(owner_member(get(d->owner))), "a large block's owner is none", off,
          get(d->owner), get(d->owner));
-    must(k, get(d->local) == 0, "a large block has a thread", off, get(d->local), 0);
+    must(k, get(d->home) == HOME_NOBODY, "a large block has a thread", off, get(d->home),
+         HOME_NOBODY);
 }
 
 static void look_tail(struct checker *k, uint64_t c, uint32_t i)
@@ -381,14 +348,14 @@ static void look_slices(struct checker *k, struct unit *u)
     for (uint32_t i = 0; i < CHUNK_SLICES;) {
         uint32_t kind = get(k->slices[i].kind), span = 1;
         uint64_t off = slice_at(k, c * CHUNK_SLICES + i);
-        must(k, kind <= SLICE_TAIL, "a slice's kind is none", off, kind, SLICE_TAIL);
+        must(k, kind <= SLICE_RECORDS, "a slice's kind is none", off, kind, SLICE_RECORDS);
         if (kind == SLICE_FREE)
             unused |= UINT64_C(1) << i;
         else if (state == CHUNK_FREE)
             must(k, false, "a free chunk has a slice in use", off, kind, SLICE_FREE);
         else if (kind == SLICE_TAIL)
             look_tail(k, c, i);
-        else if (kind <= SLICE_LARGE) {
+        else if (kind <= SLICE_RECORDS) {
             span = span_of(k, c, i);
             if (kind == SLICE_LARGE)
                 look_large(k, c, i);
@@ -399,150 +366,6 @@ static void look_slices(struct checker *k, struct unit *u)
         look_free_slices(k, c, unused);
     if (get(k->v->chunks[c].dirty) != DIRT_ALL)
         look_charge(k, c);
-}
-
-/* ---- pages ---------------------------------------------------------------------------------- */
-
-static void look_page_fields(struct checker *k, uint64_t slice, const struct slice *d)
-{
-    uint64_t off = slice_at(k, slice), recip = UINT64_MAX / class_bytes(get(d->cls)) + 1;
-    uint32_t fit = (uint32_t)(((uint64_t)get(d->span) << SLICE_SHIFT) / class_bytes(get(d->cls)));
-    must(k, get(d->recip) == recip, "a page's reciprocal is wrong", off, get(d->recip), recip);
-    must(k, get(d->reserved) == fit, "a page's number of blocks is wrong", off, get(d->reserved),
-         fit);
-    must(k, get(d->capacity) <= fit, "a page has more blocks than fit", off, get(d->capacity), fit);
-    must(k, get(d->flags) < 2 * PAGE_HELD, "a page's flags are none", off, get(d->flags), 0);
-    must(k, get(d->back) == 0, "a page's first slice is not its first", off, get(d->back), 0);
-    must(k, id_is_possible(owner_member(get(d->owner))), "a page's owner is none", off,
-         get(d->owner), get(d->owner));
-    must(k, get(d->local) == 0 || get(d->local) == get(d->owner),
-         "a page is freed to by one who does not own it", off, get(d->local), get(d->owner));
-    must(k,
-         !get(d->hold_last) ||
-             (int32_t)(get(d->hold_last) - (uint32_t)get(k->v->header.hold_seq)) <= 0,
-         "a page is held by a snapshot that never was", off, get(d->hold_last),
-         get(k->v->header.hold_seq));
-}
-
-static bool any_in_both(const struct block_bits *a, const struct block_bits *b)
-{
-    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
-        if (a->bits[i] & b->bits[i])
-            return true;
-    return false;
-}
-
-static void look_page_lists(struct checker *k, uint64_t slice, const struct slice *d)
-{
-    const struct page_look *l = &k->look;
-    uint64_t off = slice_at(k, slice);
-    must(k, !l->wrong, l->wrong, l->wrong_off, 0, 0);
-    /* While a merge is in hand its blocks are on two lists. */
-    if (get(d->taken) == 0)
-        must(k, !any_in_both(&l->local, &l->remote), "a block is on two free lists", off, 0, 0);
-    if (!owner_may_be_at_work(k, slice / CHUNK_SLICES)) {
-        must(k, get(d->taken) == 0, "an orphan page is being merged", off, get(d->taken), 0);
-        must(k, get(d->capacity) == l->capacity, "a block beyond a page's last is free", off,
-             get(d->capacity), l->capacity);
-    }
-}
-
-/* 'used' counts the current page's user too, and lags one step behind the list. */
-static void look_page_used(struct checker *k, uint64_t slice, const struct slice *d)
-{
-    const struct page_look *l = &k->look;
-    int64_t is = get(d->used), out = (int64_t)l->capacity - l->local.count;
-    int64_t merging = l->taken.count, off = (int64_t)slice_at(k, slice);
-    bool at_work = owner_may_be_at_work(k, slice / CHUNK_SLICES);
-    must(k, is - out >= (at_work ? -1 : 0) && is - out <= (at_work ? 2 + merging : 0),
-         "a page's count of used blocks is wrong", (uint64_t)off, (uint64_t)is, (uint64_t)out);
-    note(k, k->count || (is - out >= 0 && is - out <= 1), "a page's count of used blocks is off",
-         (uint64_t)off, (uint64_t)is, (uint64_t)out);
-}
-
-static void look_page_kept(struct checker *k, uint64_t slice, const struct slice *d)
-{
-    const struct page_look *l = &k->look;
-    struct kept kept;
-    if (!(get(d->flags) & PAGE_KEPT))
-        return;
-    uint64_t off = k->v->header.kept_off + slice * sizeof kept;
-    view_kept(k->v, slice, &kept);
-    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
-        uint64_t bits = get(kept.bits[i]), from = i * 64;
-        uint64_t below = l->capacity >= from + 64 ? ~UINT64_C(0)
-                         : l->capacity <= from    ? 0
-                                                  : (UINT64_C(1) << (l->capacity - from)) - 1;
-        must(k, !(bits & ~below), "a block that never was is kept for others", off, bits, below);
-        must(k, !(bits & (l->local.bits[i] | l->remote.bits[i] | l->taken.bits[i])),
-             "a free block is kept for others", off, bits, 0);
-    }
-    if (k->count == 0)
-        must(k, get(kept.former) == 0 || id_is_possible(get(kept.former)),
-             "blocks are kept for nobody", off, get(kept.former), 0);
-}
-
-/* A living owner follows these links blindly. */
-static void look_page_links(struct checker *k, uint64_t slice, const struct slice *d)
-{
-    uint64_t links[] = { get(d->next), get(d->prev) }, off = slice_at(k, slice);
-    if (!k->v->alive || !owner_may_be_at_work(k, slice / CHUNK_SLICES) || k->count)
-        return;
-    for (unsigned i = 0; i < 2; i++) {
-        struct slice other;
-        if (!links[i])
-            continue;
-        if (!must(k,
-                  links[i] / CHUNK_SLICES >= k->v->header.first_chunk &&
-                      links[i] / CHUNK_SLICES < get(k->v->header.chunk_high),
-                  "a list of pages leaves the segment", off, links[i], 0))
-            return;
-        view_slice(k->v, links[i], &other);
-        must(k,
-             (i ? get(other.next) : get(other.prev)) == slice &&
-                 (get(other.kind) == SLICE_PAGE || get(other.kind) == SLICE_LARGE),
-             "a list of pages is broken", off, links[i], slice);
-    }
-}
-
-static void look_page(struct checker *k, struct unit *u)
-{
-    uint64_t slice = u->index, c = slice / CHUNK_SLICES;
-    struct slice d = k->slices[slice % CHUNK_SLICES], after;
-    if (k->v->alive) {
-        uint64_t word = get(k->v->chunks[c].word);
-        view_refresh_chunk(k->v, c);
-        view_grow(k->v); /* a snapshot may have been made */
-        view_slice(k->v, slice, &d);
-        u->gone = get(d.kind) != SLICE_PAGE || get(k->v->chunks[c].word) != word ||
-                  get(d.cls) != get(k->slices[slice % CHUNK_SLICES].cls);
-        if (u->gone)
-            return;
-    }
-    look_page_fields(k, slice, &d);
-    if (!view_page(k->v, slice, &d, &k->look))
-        return;
-    look_page_lists(k, slice, &d);
-    look_page_used(k, slice, &d);
-    look_page_kept(k, slice, &d);
-    look_page_links(k, slice, &d);
-    if (!k->count || !k->v->alive)
-        return;
-    view_slice(k->v, slice, &after);
-    u->moved = memcmp(&d, &after, sizeof d) != 0;
-}
-
-static void check_pages(struct checker *k, uint64_t c)
-{
-    for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
-        if (get(k->slices[i].kind) != SLICE_PAGE || get(k->slices[i].cls) >= CLASS_COUNT ||
-            get(k->slices[i].span) != class_slices(get(k->slices[i].cls)))
-            continue;
-        struct unit page = { .index = c * CHUNK_SLICES + i };
-        settle(k, look_page, &page);
-        k->result->pages += !page.gone;
-        k->result->blocks += page.gone ? 0 : k->look.allocated;
-    }
 }
 
 /* ---- all ------------------------------------------------------------------------------------ */
@@ -557,8 +380,18 @@ static void check_chunks(struct checker *k)
         if (word_length(word) && word_state(word) >= CHUNK_PART && c >= k->huge_until)
             k->huge_until = c + word_length(word);
         settle(k, look_slices, &slices);
-        if (!slices.gone && word_state(get(k->v->chunks[c].word)) != CHUNK_FREE)
-            check_pages(k, c);
+    }
+}
+
+/* The pages come after the lists of all threads, which may run through any. */
+static void check_all_pages(struct checker *k)
+{
+    for (uint64_t c = k->v->header.first_chunk; c < k->v->chunk_high && !enough(k); c++) {
+        enum chunk_state state = word_state(get(k->v->chunks[c].word));
+        if (state != CHUNK_OWNED && state != CHUNK_ORPHAN)
+            continue;
+        view_slices(k->v, c, k->slices);
+        check_pages(k, c);
     }
 }
 
@@ -591,24 +424,46 @@ static void check_all(struct checker *k)
     check_each(k, look_member, k->v->members_high);
     check_each(k, look_hold, k->v->holds_high);
     check_chunks(k);
+    check_records(k);
+    check_all_pages(k);
     uint64_t unsettled = k->result->unsettled;
     check_each(k, look_ledger, k->v->chunk_high < 4096 || !k->v->alive);
     k->result->unsettled = unsettled; /* a ledger that moves is no news */
+}
+
+/* Only reserved: what is entered takes memory. */
+static bool lists_reserve(struct checker *k)
+{
+    uint64_t slices = k->v->chunk_high * CHUNK_SLICES;
+    uint64_t bits = slices * sizeof *k->listed, log = slices * PAGE_BLOCKS_MAX * sizeof *k->log;
+    uint64_t all = slices * sizeof *k->all;
+    k->chunk_high = k->v->chunk_high;
+    k->lists_bytes = round_up(bits + log + all + k->chunk_high + 1, OS_PAGE);
+    char *room = os_map(k->lists_bytes, true);
+    k->listed = (void *)room;
+    k->log = (uint64_t *)(void *)(room + bits);
+    k->all = (struct slice *)(void *)(room + bits + log);
+    k->all_read = (uint8_t *)(room + bits + log + all);
+    k->walks_left = UINT64_C(20) << 20;
+    return room != NULL;
 }
 
 bool check_segment(struct view *v, check_report *report, void *context, struct check_result *result)
 {
     *result = (struct check_result){ 0 };
     struct checker *k = os_map(sizeof *k, false);
-    if (!k) {
+    if (k)
+        *k = (struct checker){ .v = v, .report = report, .context = context, .result = result };
+    if (!k || !lists_reserve(k)) {
         result->unsettled = 1;
-        return true;
-    }
-    *k = (struct checker){ .v = v, .report = report, .context = context, .result = result };
-    if (v->wrong)
+    } else if (v->wrong) {
         tell(k, &(struct finding){ FINDING_DAMAGE, v->wrong, 0, 0, 0 });
-    else
+    } else {
         check_all(k);
-    os_unmap(k, sizeof *k);
+    }
+    if (k && k->listed)
+        os_unmap((void *)k->listed, k->lists_bytes);
+    if (k)
+        os_unmap(k, sizeof *k);
     return result->damage == 0;
 }

@@ -47,16 +47,15 @@ static void attribute(struct collect *k, uint64_t id, uint64_t blocks, uint64_t 
         sum_add(&k->s->dead, blocks, bytes);
 }
 
-static uint64_t count_kept(struct collect *k, uint64_t slice, const struct page_look *look)
+static uint64_t count_kept(struct collect *k, const struct page_look *look)
 {
-    struct kept kept;
     uint64_t n = 0;
-    view_kept(k->v, slice, &kept);
-    for (uint32_t i = 0; i < look->capacity; i++)
-        n += get(kept.bits[i / 64]) >> (i % 64) & 1 && !bits_have(&look->local, i) &&
-             !bits_have(&look->remote, i) && !bits_have(&look->taken, i);
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
+        n += (uint64_t)__builtin_popcountl(look->kept.bits[i] & ~look->remote.bits[i] &
+                                           ~look->taken.bits[i]);
+    n = n < look->allocated ? n : look->allocated;
     if (n) {
-        ended_note(k, get(kept.former));
+        ended_note(k, look->former);
         sum_add(&k->s->kept, n, n * look->size);
     }
     return n;
@@ -81,8 +80,7 @@ static void collect_page(struct collect *k, uint64_t slice, const struct slice *
     s->held_pages += (get(d->flags) & PAGE_HELD) != 0;
     if (view_id_is_current(k->v, id))
         s->members[member_slot(id)].pages++;
-    if (get(d->flags) & PAGE_KEPT)
-        n -= count_kept(k, slice, &look);
+    n -= count_kept(k, &look);
     attribute(k, id, n, n * look.size);
 }
 

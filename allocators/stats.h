@@ -1,8 +1,8 @@
 /* stats.h - sums over a segment, counted from outside.
  *
- * Blocks are counted by walking what is free, so the numbers are exact for a
- * segment at rest; of one that changes meanwhile each page is as it was when
- * it was looked at.  Nothing is read from the statistics that members keep.
+ * Blocks are counted page by page: what the page's owner has handed out, less
+ * what others have freed since.  Exact for a segment at rest; of one that
+ * changes meanwhile each page is as it was when it was looked at.
  */
 #pragma once
 #include "allocators/view.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PAGE_MOST (UINT64_C(1) << REGION_SHIFT)
+#define CACHE_BYTES (VIEW_CACHED * OS_PAGE)
 
 void view_read(const struct view *v, uint64_t off, void *to, uint64_t bytes)
 {
@@ -34,11 +34,11 @@ static bool tables_reserve(struct view *v)
 {
     uint64_t chunks = round_up(v->header.chunk_count * sizeof(struct chunk), OS_PAGE);
     uint64_t members = MEMBER_MAX * sizeof(struct seg_member);
-    v->tables_bytes = PAGE_MOST + chunks + members + HOLD_MAX * sizeof(struct seg_hold);
-    v->page = os_map(v->tables_bytes, true);
-    if (!v->page)
+    v->tables_bytes = CACHE_BYTES + chunks + members + HOLD_MAX * sizeof(struct seg_hold);
+    v->cache = os_map(v->tables_bytes, true);
+    if (!v->cache)
         return false;
-    v->chunks = (struct chunk *)(v->page + PAGE_MOST);
+    v->chunks = (struct chunk *)(v->cache + CACHE_BYTES);
     v->members = (struct seg_member *)((char *)v->chunks + chunks);
     v->holds = (struct seg_hold *)((char *)v->members + members);
     return true;
@@ -112,9 +112,9 @@ bool view_open_file(struct view *v, const char *path, const char **why)
 
 void view_close(struct view *v)
 {
-    if (v->page)
-        os_unmap(v->page, v->tables_bytes);
-    v->page = NULL;
+    if (v->cache)
+        os_unmap(v->cache, v->tables_bytes);
+    v->cache = NULL;
     os_close(v->fd);
 }
 
@@ -162,24 +162,26 @@ bool view_id_is_current(const struct view *v, uint64_t id)
     return state_of(state) != MEMBER_FREE && state_epoch(state) == member_epoch(id);
 }
 
-/* ---- the lists of one page ------------------------------------------------------------------ */
+/* ---- one page ------------------------------------------------------------------------------- */
 
-/* Of small blocks the whole page is read at once, of larger ones each link. */
-#define READ_WHOLE 1024
-
-static uint64_t link_at(struct view *v, const struct page_look *look, uint64_t off)
+/* Lists run mostly through neighbours, so an OS page is read at once.  Nothing
+ * is remembered of a living segment: view_forget_links() is called before each walk. */
+uint64_t view_link(struct view *v, uint64_t off)
 {
-    uint64_t word;
-    if (look->size > READ_WHOLE) {
-        view_read(v, off, &word, sizeof word);
-        return word ^ v->header.link_key;
+    uint64_t number = off / OS_PAGE, at = number % VIEW_CACHED, word;
+    char *page = v->cache + at * OS_PAGE;
+    if (v->cached[at] != number) {
+        view_read(v, number * OS_PAGE, page, OS_PAGE);
+        v->cached[at] = number;
     }
-    if (v->page_off != look->off) {
-        view_read(v, look->off, v->page, (uint64_t)look->reserved * look->size);
-        v->page_off = look->off;
-    }
-    memcpy(&word, v->page + (off - look->off), sizeof word);
+    memcpy(&word, page + (off & (OS_PAGE - 1) & ~UINT64_C(7)), sizeof word);
     return word ^ v->header.link_key;
+}
+
+void view_forget_links(struct view *v)
+{
+    if (v->alive)
+        memset(v->cached, 0, sizeof v->cached);
 }
 
 static void look_wrong(struct page_look *look, const char *what, uint64_t off)
@@ -190,38 +192,57 @@ static void look_wrong(struct page_look *look, const char *what, uint64_t off)
     }
 }
 
-/* Each block is entered once, so a list that is a ring ends the walk. */
-static void walk(struct view *v, struct page_look *look, uint64_t head, struct block_bits *bits)
+/* Each block is entered once, so a list that is a ring ends the walk.  While
+ * it is merged, the list 'taken' runs on into that of the owner. */
+static void walk(struct view *v, struct page_look *look, uint64_t head, bool may_leave,
+                 struct block_bits *bits)
 {
     uint64_t from = look->off;
     while (!(head & 1)) {
         uint64_t at = head - look->off, i = at / look->size;
         if (head < look->off || i >= look->reserved || at % look->size) {
-            look_wrong(look, "a free list leaves its page", from);
+            if (!may_leave)
+                look_wrong(look, "a list of freed blocks leaves its page", from);
             return;
         }
-        if (bits_have(bits, (uint32_t)i)) {
-            look_wrong(look, "a free list is a ring", from);
+        if (!bits_add(bits, (uint32_t)i)) {
+            if (!may_leave)
+                look_wrong(look, "a list of freed blocks is a ring", from);
             return;
         }
-        bits->bits[i / 64] |= UINT64_C(1) << (i % 64);
-        bits->count++;
-        if (i >= look->capacity)
-            look->capacity = (uint32_t)i + 1;
         from = head;
-        head = link_at(v, look, head);
+        head = view_link(v, head);
     }
-    if ((head ^ look->off) >> REGION_SHIFT)
-        look_wrong(look, "a free list ends in something that is no link", from);
+    if (head != LIST_END && !may_leave)
+        look_wrong(look, "a list of freed blocks ends in something that is no link", from);
 }
 
-static uint32_t count_allocated(const struct page_look *look)
+static void look_kept(struct view *v, uint64_t slice, struct page_look *look)
 {
-    uint32_t free = 0;
-    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
-        free += (uint32_t)__builtin_popcountl(look->local.bits[i] | look->remote.bits[i] |
-                                              look->taken.bits[i]);
-    return look->capacity - free;
+    struct kept kept;
+    view_kept(v, slice, &kept);
+    look->former = get(kept.former);
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
+        look->kept.bits[i] = get(kept.bits[i]);
+        look->kept.count += (uint32_t)__builtin_popcountl(look->kept.bits[i]);
+    }
+}
+
+static uint32_t count_allocated(const struct slice *d, const struct page_look *look)
+{
+    uint32_t flags = get(d->flags), freed = 0, kept = 0, used = get(d->used);
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
+        uint64_t off_lists = look->remote.bits[i] | look->taken.bits[i];
+        freed += (uint32_t)__builtin_popcountl(off_lists);
+        kept += (uint32_t)__builtin_popcountl(look->kept.bits[i] & ~off_lists);
+    }
+    if (flags & PAGE_EMPTY)
+        return 0;
+    if (flags & PAGE_BITS)
+        return kept < look->capacity ? kept : look->capacity;
+    freed += (flags & PAGE_IDLE) != 0;
+    used = used < look->capacity ? used : look->capacity;
+    return used > freed ? used - freed : 0;
 }
 
 bool view_page(struct view *v, uint64_t slice, const struct slice *d, struct page_look *look)
@@ -236,12 +257,13 @@ bool view_page(struct view *v, uint64_t slice, const struct slice *d, struct pag
     look->capacity = get(d->capacity);
     if (look->capacity > look->reserved)
         return false;
-    v->page_off = 0;
-    walk(v, look, get(d->free), &look->local);
+    view_forget_links(v);
     if (get(d->remote))
-        walk(v, look, get(d->remote), &look->remote);
+        walk(v, look, get(d->remote), false, &look->remote);
     if (get(d->taken))
-        walk(v, look, get(d->taken), &look->taken);
-    look->allocated = count_allocated(look);
+        walk(v, look, get(d->taken), true, &look->taken);
+    if (get(d->flags) & (PAGE_KEPT | PAGE_BITS))
+        look_kept(v, slice, look);
+    look->allocated = count_allocated(d, look);
     return true;
 }

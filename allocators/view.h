@@ -11,6 +11,8 @@
 #pragma once
 #include "allocators/heap.h"
 
+#define VIEW_CACHED 256
+
 struct view {
     long fd;
     struct os_file file;
@@ -23,8 +25,8 @@ struct view {
     struct seg_member *members;
     struct seg_hold *holds;
     uint64_t tables_bytes;
-    char *page; /* room for one page */
-    uint64_t page_off;
+    char *cache; /* OS pages of blocks, by their number: see view_link() */
+    uint64_t cached[VIEW_CACHED];
 };
 
 /* False: it cannot be read at all, and *why says why. */
@@ -49,7 +51,7 @@ bool view_member_alive(const struct view *v, uint64_t slot);
 /* Is this id the one of a slot in use (living, or dead and not yet recovered)? */
 bool view_id_is_current(const struct view *v, uint64_t id);
 
-/* ---- the lists of one page ---------------------------------------------------- */
+/* ---- one page ---------------------------------------------------- */
 
 struct block_bits {
     uint64_t bits[PAGE_BLOCKS_MAX / 64];
@@ -58,18 +60,34 @@ struct block_bits {
 
 struct page_look {
     uint64_t off; /* of the page */
-    uint32_t size, reserved;
-    uint32_t capacity;  /* blocks linked so far: the descriptor's, or more if a list says so */
-    uint32_t allocated; /* of those, the ones on no list */
-    struct block_bits local, remote, taken;
-    const char *wrong; /* a list that cannot be */
+    uint32_t size, reserved, capacity;
+    uint32_t allocated;              /* blocks handed out and not freed by anybody */
+    struct block_bits remote, taken; /* lists of what others freed */
+    struct block_bits kept;          /* of ended members, where the page has such */
+    uint64_t former;                 /* the last of those members */
+    const char *wrong;               /* a list that cannot be */
     uint64_t wrong_off;
 };
 
-/* Walks the lists of the PAGE whose descriptor 'd' is.  False: 'd' cannot be a page. */
+/* Looks at the PAGE whose descriptor 'd' is: what its own lists and counts say, without
+ * the lists of its owner.  False: 'd' cannot be a page. */
 bool view_page(struct view *v, uint64_t slice, const struct slice *d, struct page_look *look);
+
+/* The link in the first word of a free block. */
+uint64_t view_link(struct view *v, uint64_t off);
+void view_forget_links(struct view *v);
 
 static inline bool bits_have(const struct block_bits *b, uint32_t i)
 {
     return b->bits[i / 64] >> (i % 64) & 1;
+}
+
+/* False if it was there. */
+static inline bool bits_add(struct block_bits *b, uint32_t i)
+{
+    if (bits_have(b, i))
+        return false;
+    b->bits[i / 64] |= UINT64_C(1) << (i % 64);
+    b->count++;
+    return true;
 }

@@ -1,6 +1,7 @@
 /* hshm reclaim: put in order what died, free what ended members left. */
 #include "allocators/chunk.h"
 #include "allocators/recover.h"
+#include "allocators/thread_cache.h"
 #include "tool/json.h"
 #include "tool/tool.h"
 
@@ -29,6 +30,25 @@ static uint64_t keep_nothing(uint64_t whole)
     return whole & 0;
 }
 
+/* Of the slices of a chunk of ours, all but thread records are free? */
+static bool chunk_is_empty(struct heap *h, uint64_t c)
+{
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
+        uint32_t kind = get(h->slices[c * CHUNK_SLICES + i].kind);
+        if (kind != SLICE_FREE && kind != SLICE_RECORDS)
+            return false;
+    }
+    return true;
+}
+
+static void chunk_clear(struct heap *h, uint64_t c)
+{
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+        put_release(slice_free, h->slices[c * CHUNK_SLICES + i].kind, SLICE_FREE);
+    put_release(chunk_free_slices, h->chunks[c].free_slices, ~UINT64_C(0));
+    chunk_release(h, (uint32_t)c);
+}
+
 /* We hold nothing that anybody needs: give the chunks back and the slot with them,
  * so that nobody has to recover us. */
 static void retire(struct heap *h)
@@ -39,8 +59,8 @@ static void retire(struct heap *h)
         uint64_t word = get(h->chunks[c].word);
         if (word_state(word) == CHUNK_FREE || word_member(word) != h->member_id)
             continue;
-        if (word_state(word) == CHUNK_OWNED && get(h->chunks[c].free_slices) == ~UINT64_C(0))
-            chunk_release(h, (uint32_t)c);
+        if (word_state(word) == CHUNK_OWNED && chunk_is_empty(h, c))
+            chunk_clear(h, c);
         else
             left++;
     }
@@ -66,7 +86,10 @@ static void reclaim_attached(const char *name, struct result *r)
         return;
     }
     r->recovered = recover_dead(&h, true);
-    r->bytes = reclaim_kept(&h);
+    struct thread_cache *cache = cache_make(&h);
+    r->bytes = cache ? reclaim_kept(cache) : 0;
+    if (cache)
+        cache_end(cache);
     r->what = r->bytes || r->recovered ? "reclaimed" : "nothing to do";
     retire(&h);
     segment_leave(&h);

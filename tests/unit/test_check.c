@@ -279,7 +279,7 @@ Test(recovery, reclaim_frees_what_is_kept)
     cr_assert_eq(recover_dead(h, true), 3);
     cr_assert_eq(fixture_stats(fixture_path())->kept_members, 3);
     uint64_t kept = fixture_stats(fixture_path())->kept.bytes;
-    cr_assert_eq(reclaim_kept(h), kept);
+    cr_assert_eq(reclaim_kept(fixture_cache()), kept);
     cr_assert_null(fixture_damage(fixture_path(), &r));
     cr_assert_eq(fixture_stats(fixture_path())->used.blocks, 0);
     cr_assert_eq(r.notes, 0);
@@ -296,7 +296,7 @@ Test(recovery, kept_blocks_survive_in_adopted_pages)
     cr_assert_neq(fixture_stats(fixture_path())->kept.blocks, 0);
     cr_assert_null(fixture_damage(fixture_path(), &r));
     cr_assert_eq(r.notes, 0);
-    reclaim_kept(h);
+    reclaim_kept(fixture_cache());
     const struct stats *s = fixture_stats(fixture_path());
     cr_assert_eq(s->kept.blocks, 0);
     cr_assert_eq(s->used.blocks, 3000);
@@ -322,6 +322,8 @@ static void plant(void)
 }
 
 TestSuite(damage, .init = plant);
+
+#define RECORD fixture_cache()->record_off
 
 #define HEADER(field)       offsetof(struct seg_header, field)
 #define SLICE(block, field) (fixture_slice_off(block) + offsetof(struct slice, field))
@@ -359,7 +361,7 @@ Test(damage, wrong_member_state_is_found)
 
 Test(damage, wrong_step_in_hand_is_found)
 {
-    fixture_poke64(SEG_MEMBERS_OFF + offsetof(struct seg_member, inflight), 0xfff0 | 9);
+    fixture_poke64(RECORD + offsetof(struct thread_record, step), 0xfff0 | 9);
     assert_found("a step in hand is none");
 }
 
@@ -439,27 +441,27 @@ Test(damage, too_large_capacity_is_found)
 
 Test(damage, page_freed_to_by_a_stranger_is_found)
 {
-    fixture_poke64(SLICE(small, local), 12345);
+    fixture_poke64(SLICE(small, home), 12345);
     assert_found("a page is freed to by one who does not own it");
 }
 
 Test(damage, overwritten_free_list_is_found)
 {
     fixture_poke64(off_of(fixture_heap(), freed), 0x4141414141414140 ^ fixture_heap()->link_key);
-    assert_found("a free list leaves its page");
+    assert_found("a list of free blocks leaves the segment");
 }
 
 Test(damage, ring_of_free_blocks_is_found)
 {
     struct heap *h = fixture_heap();
     fixture_poke64(off_of(h, freed), off_of(h, freed) ^ h->link_key);
-    assert_found("a free list is a ring");
+    assert_found("a list of free blocks is a ring");
 }
 
 Test(damage, block_on_two_lists_is_found)
 {
     fixture_poke64(SLICE(small, remote), off_of(fixture_heap(), freed));
-    assert_found("a block is on two free lists");
+    assert_found("a block is on two lists");
 }
 
 Test(damage, wrong_count_of_used_blocks_is_found)
