@@ -164,17 +164,31 @@ bool view_id_is_current(const struct view *v, uint64_t id)
 
 /* ---- one page ------------------------------------------------------------------------------- */
 
-/* Lists run mostly through neighbours, so an OS page is read at once.  Nothing
- * is remembered of a living segment: view_forget_links() is called before each walk. */
+/* Lists run mostly through neighbours, up or down: an OS page is read at once,
+ * and many where the one beside it was the last.  Nothing is remembered of a
+ * living segment: view_forget_links() is called before each walk. */
+#define READ_AHEAD 16
+
+static void cache_fill(struct view *v, uint64_t number)
+{
+    uint64_t at = number % VIEW_CACHED, first = number, n = 1;
+    uint64_t ahead = at + READ_AHEAD < VIEW_CACHED ? READ_AHEAD : VIEW_CACHED - at;
+    uint64_t behind = at + 1 < READ_AHEAD ? at + 1 : READ_AHEAD;
+    if (v->cached[(number - 1) % VIEW_CACHED] == number - 1)
+        n = ahead;
+    else if (v->cached[(number + 1) % VIEW_CACHED] == number + 1)
+        first = number + 1 - (n = behind);
+    view_read(v, first * OS_PAGE, v->cache + first % VIEW_CACHED * OS_PAGE, n * OS_PAGE);
+    for (uint64_t i = 0; i < n; i++)
+        v->cached[(first + i) % VIEW_CACHED] = first + i;
+}
+
 uint64_t view_link(struct view *v, uint64_t off)
 {
     uint64_t number = off / OS_PAGE, at = number % VIEW_CACHED, word;
-    char *page = v->cache + at * OS_PAGE;
-    if (v->cached[at] != number) {
-        view_read(v, number * OS_PAGE, page, OS_PAGE);
-        v->cached[at] = number;
-    }
-    memcpy(&word, page + (off & (OS_PAGE - 1) & ~UINT64_C(7)), sizeof word);
+    if (v->cached[at] != number)
+        cache_fill(v, number);
+    memcpy(&word, v->cache + at * OS_PAGE + (off & (OS_PAGE - 1) & ~UINT64_C(7)), sizeof word);
     return word ^ v->header.link_key;
 }
 
