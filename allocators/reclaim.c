@@ -41,6 +41,14 @@ static bool in_flight(struct heap *h, uint64_t off)
     return false;
 }
 
+/* Freed by somebody who read the page's flags before its owner was recovered,
+ * and so did not clear the bit: it is on 'remote', or being merged, and whoever
+ * merges it clears the bit.  Asked after in_flight(): such a free is over then. */
+static bool is_freed(struct heap *h, struct slice *d, uint64_t off)
+{
+    return link_is_sound(h, link_read(h, at_off(h, off))) && page_lists_have(h, d, off);
+}
+
 static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
 {
     struct heap *h = tc->heap;
@@ -49,7 +57,7 @@ static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
     for (uint32_t block = 0; block < get(d->capacity); block++) {
         uint64_t off = slice_off(h, d) + block * size;
         if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
-            !kept_forget(h, d, off))
+            is_freed(h, d, off) || !kept_forget(h, d, off))
             continue;
         page_free_remote(h, &tc->record->step, d, off);
         bytes += size;
