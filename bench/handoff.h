@@ -5,9 +5,10 @@
 #include "bench.h"
 
 #include <pthread.h>
-#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,12 +58,26 @@ struct side {
     pid_t process;
 };
 
+// A side that crashed must end the benchmark at once, not leave the other waiting for it.
+static inline void side_ended(int signal)
+{
+    siginfo_t info = {.si_pid = 0};
+    (void)signal;
+    if (!waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid &&
+        (info.si_code != CLD_EXITED || info.si_status != 0))
+        _exit(1);
+}
+
 static inline struct side start_side(const char *mode, void *(*run)(void *), void *argument)
 {
     struct side s = {.process = 0};
     if (strcmp(mode, "processes") != 0) {
         pthread_create(&s.thread, NULL, run, argument);
-    } else if ((s.process = fork()) == 0) {
+        return s;
+    }
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = side_ended, .sa_flags = SA_RESTART}, NULL);
+    if ((s.process = fork()) == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         run(argument);
         _exit(0);
     }
