@@ -173,6 +173,11 @@ def problems(r):
         if row["status"] != "0" or row["error"]:
             lines.append(f"- {row['case']} under {row['alloc']} ({row['phase']} {row['round']}): "
                          f"status {row['status']} {row['error']}")
+    shares = {a.name for a in allocators.ALLOCATORS if a.segment}
+    for case, alloc in sorted({(row["case"], row["alloc"]) for row in r.rows}):
+        if alloc in shares and not any(r.values(case, alloc, "seg_kib")) \
+                and (r.middle(case, alloc, "wall_ms") or 0) > 100:
+            lines.append(f"- {case} under {alloc}: no block of a segment was seen: was it used?")
     threads = sorted({row["case"] for row in r.rows if row["form"] == "threads"})
     if threads:
         lines.append(f"- {', '.join(threads)}: private heaps cannot free another process's block, so "

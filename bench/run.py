@@ -129,7 +129,7 @@ class Runner:
 
     def new_segment(self):
         self.count += 1
-        return f"bench-{os.getpid()}-{self.count}"
+        return f"bench-{os.getpid()}-{self.count:05}"  # of one length: no name is part of another
 
     def measure(self, case, allocator, segment=None):
         """One run; returns a row of the CSV without phase and round."""
@@ -187,18 +187,30 @@ class Runner:
 
     def run_case(self, case, chosen, write):
         keepers = {}
+        hanging = set()
+
+        def run(allocator, phase, turn):
+            if allocator.name in hanging:
+                row = {**dict.fromkeys(COLUMNS, 0), "case": case.name, "group": case.group,
+                       "alloc": allocator.name, "form": "", "ops": "", "output": "",
+                       "status": "none", "error": "not run: an earlier run had to be ended"}
+            else:
+                keeper = keepers.get(allocator.name)
+                row = self.measure(case, allocator, keeper and keeper.name)
+                if row["error"].startswith("ended after"):
+                    hanging.add(allocator.name)
+            write(row, phase, turn)
+
         try:
             for allocator in chosen:
                 if allocator.segment == "warm":
                     keepers[allocator.name] = Keeper(self.new_segment(), allocator)
                     for turn in range(WARM_UPS):
-                        write(self.measure(case, allocator, keepers[allocator.name].name),
-                              "warm-up", turn)
+                        run(allocator, "warm-up", turn)
             for turn in range(self.options.rounds):
                 start = turn % len(chosen)
                 for allocator in chosen[start:] + chosen[:start]:
-                    keeper = keepers.get(allocator.name)
-                    write(self.measure(case, allocator, keeper and keeper.name), "run", turn)
+                    run(allocator, "run", turn)
         finally:
             for keeper in keepers.values():
                 keeper.end()
@@ -216,7 +228,7 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--scale", type=float, help="factor for the amount of work of the C programs")
     parser.add_argument("--out", default=str(ROOT / "build/bench/results"), metavar="DIR")
-    parser.add_argument("--limit", type=int, default=120, help="seconds after which a run is ended")
+    parser.add_argument("--limit", type=int, default=60, help="seconds after which a run is ended")
     parser.add_argument("--interval", type=int, default=10, help="milliseconds between memory samples")
     parser.add_argument("--thp", choices=["off", "keep"], default="off")
     parser.add_argument("--list", action="store_true", help="list the cases and end")

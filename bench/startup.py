@@ -45,13 +45,13 @@ def main():
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     output = str(out / "measured")
-    keepers = {a.name: run.Keeper(f"bench-{os.getpid()}-warm-{i}", a)
+    keepers = {a.name: run.Keeper(f"bench-{os.getpid()}-warm-{i:05}", a)
                for i, a in enumerate(chosen) if a.segment == "warm"}
     rows = []
     try:
         for turn in range(options.runs):
             for allocator in chosen:
-                cold = f"bench-{os.getpid()}-{turn}" if allocator.segment == "cold" else None
+                cold = f"bench-{os.getpid()}-{turn:05}" if allocator.segment == "cold" else None
                 keeper = keepers.get(allocator.name)
                 row = one_run(allocator, cold or (keeper and keeper.name), output)
                 rows.append({**row, "round": turn})
