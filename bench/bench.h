@@ -20,7 +20,7 @@ struct rng {
 
 static inline struct rng rng_seed(uint64_t seed)
 {
-    return (struct rng){seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du};
+    return (struct rng){ seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du };
 }
 
 static inline uint64_t rng_next(struct rng *r)

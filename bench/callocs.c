@@ -8,7 +8,7 @@ enum { LIVE = 8 };
 int main(int argc, char **argv)
 {
     uint64_t count = arg_number(argc, argv, 1, 2000);
-    void *blocks[LIVE] = {0};
+    void *blocks[LIVE] = { 0 };
     struct rng r = rng_seed(13);
     uint64_t sum = 0;
     for (uint64_t i = 0; i < count; i++) {

@@ -32,7 +32,7 @@ static void add_child(struct element *e, struct element *child)
 static struct element *new_element(uint64_t tag)
 {
     struct element *e = get(sizeof *e);
-    *e = (struct element){.tag = tag, .text = new_text(8 + tag % 120, tag)};
+    *e = (struct element){ .tag = tag, .text = new_text(8 + tag % 120, tag) };
     return e;
 }
 

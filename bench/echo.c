@@ -63,7 +63,7 @@ int main(int argc, char **argv)
             continue;
         for (int i = 0; i < BATCH; i++) {
             struct request *question = get(rng_range(&r, 16, 400));
-            *question = (struct request){.value = b + (uint64_t)i};
+            *question = (struct request){ .value = b + (uint64_t)i };
             question->answer_size = (uint32_t)rng_range(&r, 16, 800);
             batch[i] = question;
         }

@@ -31,7 +31,7 @@ static inline void *shared_memory(size_t size)
 // Waiting sleeps: a spinning side would burn CPU time that is not the allocator's.
 static inline void wait_a_little(void)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+    nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
 }
 
 static inline void ring_put(struct ring *ring, void *p)
@@ -61,7 +61,7 @@ struct side {
 // A side that crashed must end the benchmark at once, not leave the other waiting for it.
 static inline void side_ended(int signal)
 {
-    siginfo_t info = {.si_pid = 0};
+    siginfo_t info = { .si_pid = 0 };
     (void)signal;
     if (!waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid &&
         (info.si_code != CLD_EXITED || info.si_status != 0))
@@ -70,12 +70,13 @@ static inline void side_ended(int signal)
 
 static inline struct side start_side(const char *mode, void *(*run)(void *), void *argument)
 {
-    struct side s = {.process = 0};
+    struct side s = { .process = 0 };
     if (strcmp(mode, "processes") != 0) {
         pthread_create(&s.thread, NULL, run, argument);
         return s;
     }
-    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = side_ended, .sa_flags = SA_RESTART}, NULL);
+    sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = side_ended, .sa_flags = SA_RESTART },
+              NULL);
     if ((s.process = fork()) == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         run(argument);

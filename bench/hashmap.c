@@ -71,7 +71,7 @@ int main(int argc, char **argv)
         struct entry **at = find(key, hash), *e = *at;
         if (!e) {
             e = get(sizeof *e + length + 1);
-            *e = (struct entry){.hash = hash, .value = new_value(&r, i)};
+            *e = (struct entry){ .hash = hash, .value = new_value(&r, i) };
             memcpy(e->key, key, length + 1);
             *at = e;
             used++;

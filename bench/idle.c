@@ -20,7 +20,7 @@ static void idle(uint64_t milliseconds)
             free(p);
             ops++;
         }
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
     }
 }
 

@@ -46,7 +46,7 @@ int main(int argc, char **argv)
     }
     for (uint64_t t = 0; t < threads; t++) {
         while (!lines[t].ended)
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
         sum += lines[t].sum;
         for (int i = 0; i < SLOTS; i++)
             free(lines[t].blocks[i]);

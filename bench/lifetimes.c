@@ -22,7 +22,7 @@ int main(int argc, char **argv)
             uint64_t longest = dice < 90 ? 100 : dice < 99 ? 10000 : HORIZON - 1;
             struct block *b = get(rng_log_size(&r, 16, 2048));
             struct block **slot = &dies_at[(i + rng_range(&r, 1, longest)) % HORIZON];
-            *b = (struct block){.next = *slot, .value = i};
+            *b = (struct block){ .next = *slot, .value = i };
             *slot = b;
         }
         struct block *b = dies_at[i % HORIZON];

@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     uint64_t count = arg_number(argc, argv, 1, 5000000);
     struct rng r = rng_seed(1);
     for (unsigned l = 0; l < LISTS; l++)
-        heads[l] = (struct node){.next = &heads[l], .previous = &heads[l]};
+        heads[l] = (struct node){ .next = &heads[l], .previous = &heads[l] };
     for (uint64_t i = 0; i < count; i++) {
         uint64_t dice = rng_next(&r);
         unsigned l = dice % LISTS;

@@ -106,13 +106,13 @@ static struct memory memory_of(pid_t pid, bool alone)
         snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
         const char *text = read_text(path);
         if (*text)
-            return (struct memory){field(text, "Pss_Anon:"), field(text, "Pss_File:"),
-                                   field(text, "Pss_Shmem:")};
+            return (struct memory){ field(text, "Pss_Anon:"), field(text, "Pss_File:"),
+                                    field(text, "Pss_Shmem:") };
     }
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     const char *text = read_text(path);
-    return (struct memory){field(text, "RssAnon:"), field(text, "RssFile:"),
-                           field(text, "RssShmem:")};
+    return (struct memory){ field(text, "RssAnon:"), field(text, "RssFile:"),
+                            field(text, "RssShmem:") };
 }
 
 static uint64_t segment_kib(const char *name)
@@ -132,7 +132,7 @@ static uint64_t segment_kib(const char *name)
 static void sample(pid_t root, const char *segment)
 {
     int count = find_tree(root);
-    struct memory sum = {0};
+    struct memory sum = { 0 };
     for (int at = 0; at < count; at++) {
         struct memory m = memory_of(tree[at], count == 1);
         sum.anonymous += m.anonymous;
@@ -205,10 +205,10 @@ int main(int argc, char **argv)
     pid_t pid = start(argv + optind, false);
     pid_t helper = 0;
     if (helper_command)
-        helper = start((char *[]){"/bin/sh", "-c", (char *)helper_command, NULL}, true);
+        helper = start((char *[]){ "/bin/sh", "-c", (char *)helper_command, NULL }, true);
     if (pid < 0 || helper < 0)
         return 1;
-    struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
     bool killed = false;
     for (int wait_ms = interval_ms > 0 ? interval_ms : 1000; poll(&ended, 1, wait_ms) == 0;) {
         uint64_t before = now_us();
@@ -225,7 +225,7 @@ int main(int argc, char **argv)
         }
     }
     uint64_t wall = now_us() - begin;
-    struct rusage sum = {0}, one;
+    struct rusage sum = { 0 }, one;
     int status = 0, its_status = 0;
     if (wait4(pid, &status, 0, &sum) != pid)
         return 1;
@@ -246,20 +246,21 @@ int main(int argc, char **argv)
                 if (helper)
                     kill(-helper, SIGKILL);
             }
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
         }
     }
     uint64_t maxrss = (uint64_t)sum.ru_maxrss;
     FILE *out = output ? fopen(output, "we") : stderr;
     if (!out)
         return 1;
-    fprintf(out,
-            "user_us=%ld sys_us=%ld wall_us=%lu maxrss_kib=%lu peak_kib=%lu end_kib=%lu seg_kib=%lu "
-            "minflt=%ld majflt=%ld nvcsw=%ld nivcsw=%ld samples=%lu status=%d timed_out=%d\n",
-            sum.ru_utime.tv_sec * 1000000 + sum.ru_utime.tv_usec,
-            sum.ru_stime.tv_sec * 1000000 + sum.ru_stime.tv_usec, wall, maxrss,
-            peak_kib > maxrss ? peak_kib : maxrss, end_kib, segment_peak_kib, sum.ru_minflt,
-            sum.ru_majflt, sum.ru_nvcsw, sum.ru_nivcsw, samples,
-            WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), killed);
+    fprintf(
+        out,
+        "user_us=%ld sys_us=%ld wall_us=%lu maxrss_kib=%lu peak_kib=%lu end_kib=%lu seg_kib=%lu "
+        "minflt=%ld majflt=%ld nvcsw=%ld nivcsw=%ld samples=%lu status=%d timed_out=%d\n",
+        sum.ru_utime.tv_sec * 1000000 + sum.ru_utime.tv_usec,
+        sum.ru_stime.tv_sec * 1000000 + sum.ru_stime.tv_usec, wall, maxrss,
+        peak_kib > maxrss ? peak_kib : maxrss, end_kib, segment_peak_kib, sum.ru_minflt,
+        sum.ru_majflt, sum.ru_nvcsw, sum.ru_nivcsw, samples,
+        WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), killed);
     return fclose(out) ? 1 : 0;
 }

@@ -34,7 +34,7 @@ COLUMNS = ("case group alloc form phase round cpu_ms user_ms sys_ms wall_ms maxr
 SETS = {  # name: (which cases, scale of the work, rounds)
     "quick": (lambda case: True, 0.1, 1),
     "first": (lambda case: case.first, 1.0, 5),
-    "bench": (lambda case: True, 0.5, 3),
+    "bench": (lambda case: True, 0.3, 3),
     "full": (lambda case: True, 1.0, 5),
 }
 WARM_UPS = 2
@@ -220,7 +220,7 @@ class Runner:
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--set", choices=SETS, default="bench", help="quick: all cases, a tenth of the "
-                        "work, one round; first: a short list, 5 rounds; bench: all cases, half the "
+                        "work, one round; first: a short list, 5 rounds; bench: all cases, a third of the "
                         "work, 3 rounds; full: all cases, 5 rounds")
     parser.add_argument("--only", metavar="CASES", help="these cases or groups, separated by commas")
     parser.add_argument("--alloc", metavar="LIST", help="these allocators (%s)"

@@ -16,7 +16,7 @@ int main(int argc, char **argv)
     for (uint64_t i = 0; i < count; i++) {
         pid_t pid;
         int status = 1;
-        if (posix_spawn(&pid, program, NULL, NULL, (char *[]){program, NULL}, environ))
+        if (posix_spawn(&pid, program, NULL, NULL, (char *[]){ program, NULL }, environ))
             return 1;
         waitpid(pid, &status, 0);
         failed += status != 0;

@@ -23,7 +23,7 @@ static struct node *insert(struct node *n, uint64_t key, uint64_t dice)
     if (!n) {
         n = get(sizeof *n);
         size_t size = 8 + dice % 33;
-        *n = (struct node){.key = key, .priority = dice, .name = get(size)};
+        *n = (struct node){ .key = key, .priority = dice, .name = get(size) };
         memset(n->name, (int)(key & 0x7f), size);
         return n;
     }

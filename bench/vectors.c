@@ -10,7 +10,7 @@ int main(int argc, char **argv)
     size_t limit = arg_number(argc, argv, 2, 16) << 20;
     uint64_t sum = 0, ops = 0;
     for (uint64_t i = 0; i < count; i++) {
-        char *vector[VECTORS] = {0};
+        char *vector[VECTORS] = { 0 };
         size_t size = 0;
         while (size < limit) {
             size_t wider = size ? size + size / 2 : 64;

@@ -24,7 +24,7 @@ static void *work(void *argument)
         size_t size = rng_log_size(&r, 32, 4096);
         struct item *item = get(size);
         touch(item, size, i);
-        *item = (struct item){.next = items, .value = job->seed + i, .size = size};
+        *item = (struct item){ .next = items, .value = job->seed + i, .size = size };
         items = item;
         free(get(size / 2)); // some blocks of its own, for the thread or process to leave behind
     }
