@@ -85,7 +85,7 @@ CASES = [
     churn("vectors", "vectors {n}", 4),
     churn("fill", "fill {n} 1024", 320),
     churn("callocs", "callocs {n}", 1200),
-    churn("idle", "idle {n} 300", 128),
+    churn("idle", "idle {n} 1000", 128),
     churn("mixed", "mixed {n} 1", 50_000),
     churn("mixed-2threads", "mixed {n} 2", 25_000),
     churn("frag", "frag {n}", 3),
