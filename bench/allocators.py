@@ -52,7 +52,7 @@ ALLOCATORS = [
     Allocator("ours-private", OURS),
     Allocator("ours-cold", OURS, segment="cold"),
     Allocator("ours-warm", OURS, env=RECLAIM, segment="warm", keeper_env=RECLAIM),
-    # The default policy beside the one the target names; on demand (--alloc), and in `bench-full`.
+    # The default policy beside the one the target names; on demand (--alloc), and in --set full.
     Allocator("ours-warm-keep", OURS, env=KEEP, segment="warm", keeper_env=RECLAIM),
 ]
 STANDARD = [a.name for a in ALLOCATORS if a.name != "ours-warm-keep"]

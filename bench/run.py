@@ -243,7 +243,10 @@ def parse_arguments():
         unknown = names - {c.name for c in chosen_cases} - set(cases.GROUPS)
         if unknown:
             parser.error("no such case: " + ", ".join(sorted(unknown)))
-    names = options.alloc.split(",") if options.alloc else allocators.STANDARD
+    everything = [a.name for a in allocators.ALLOCATORS]
+    names = everything if options.set == "full" else allocators.STANDARD
+    if options.alloc:
+        names = options.alloc.split(",")
     by_name = {a.name: a for a in allocators.ALLOCATORS}
     if set(names) - set(by_name):
         parser.error("no such allocator: " + ", ".join(sorted(set(names) - set(by_name))))
