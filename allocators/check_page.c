@@ -328,7 +328,6 @@ static void look_page_kept(struct checker *k, uint64_t slice, const struct slice
     must(k, !any_from(&l->kept, get(d->capacity)), "a block that never was is kept for others", off,
          get(d->capacity), 0);
     must(k, !any_in_both(&l->kept, local), "a free block is kept for others", off, 0, 0);
-    note(k, !any_in_both(&l->kept, &l->remote), "a freed block is kept for others", off, 0, 0);
     must(k, l->former == 0 || id_is_possible(l->former), "blocks are kept for nobody", off,
          l->former, 0);
 }

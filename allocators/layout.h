@@ -326,6 +326,7 @@ static_assert(SEG_MEMBERS_OFF + MEMBER_MAX * sizeof(struct seg_member) <= SEG_CH
 #define LOCK_MEMBER(slot) ((UINT64_C(1) << 60) + (slot))
 #define LOCK_HOLD(hold)   ((UINT64_C(1) << 60) + (UINT64_C(1) << 20) + (hold))
 #define LOCK_CREATE       ((UINT64_C(1) << 60) + (UINT64_C(1) << 21))
+#define LOCK_RECLAIM      (LOCK_CREATE + 1) /* one at a time frees what ended members kept */
 
 /* Changes when a structure changes its size or the OS page differs. */
 static inline uint32_t layout_abi(void)

@@ -191,12 +191,13 @@ uint32_t page_collect(struct heap *h, struct slice *d)
     return n;
 }
 
+/* A mark in the page's kept bits stays until the owner merges the list: an
+ * adopter takes for free what is neither marked nor on the list, so a block
+ * must never be neither while its free is under way. */
 void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
 {
     uint64_t head = get(d->remote);
     put(inflight_mine, step->what, off | INFLIGHT_MINE);
-    if (unlikely(get(d->flags) & PAGE_KEPT))
-        kept_forget(h, d, off);
     link_write(h, off, head ? head : LIST_END);
     put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     /* release: pairs with the acquire of the owner's page_take: it sees the link */
