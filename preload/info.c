@@ -20,7 +20,7 @@ static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
         const struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (get(d->kind) == SLICE_PAGE) {
             u->pages++;
-            u->used += (size_t)get(d->used) * class_bytes(get(d->cls));
+            u->used += (size_t)(get(d->used) - !!(get(d->flags) & PAGE_IDLE)) * class_bytes(get(d->cls));
         } else if (get(d->kind) == SLICE_LARGE) {
             u->large++;
             u->large_bytes += get(d->bytes);

@@ -16,11 +16,12 @@
 #include <unistd.h>
 
 /* Before attach the slow path is reached through the ordinary checks: no
- * address is ours, and the empty cache's pages all are this one, whose first
- * word says that it has no free block. */
-static const uint64_t no_page[16] = { 1 };
-struct heap main_heap = { .base = (char *)(uintptr_t)no_page };
-struct thread_cache no_cache = { .id = UINT64_MAX };
+ * address is ours, and all lists of the empty cache are at offset 0, where
+ * there is this word, as later the magic number: an odd one, the end of a
+ * list. */
+static const uint64_t empty_list = LIST_END;
+struct heap main_heap = { .base = (char *)(uintptr_t)&empty_list };
+struct thread_cache no_cache = { .record_off = HOME_NOBODY / 2, .id = UINT64_MAX };
 
 __thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;
 __thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));
