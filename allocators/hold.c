@@ -87,12 +87,15 @@ void held_sweep(struct heap *h)
 int hold_make(struct heap *h, uint32_t *seq, struct witness *w)
 {
     *seq = (uint32_t)fetch_add(hold_seq, h->header->hold_seq, 1) + 1;
+    /* Before the entry: if we die in between, the count errs on the high side.  One
+     * too low would become 0, "no hold lives", while another one does. */
+    fetch_add(holds_live, h->header->holds_live, 1);
     for (uint32_t i = 0; i < HOLD_MAX; i++) {
         uint64_t high = get_acquire(h->header->holds_high);
         if (i >= high) {
             if (!commit_metadata(h, SEG_HOLDS_OFF + i * sizeof(struct seg_hold),
                                  sizeof(struct seg_hold)))
-                return -1;
+                break;
             while (high <= i && !cas(holds_high, h->header->holds_high, &high, i + 1))
                 ;
         }
@@ -107,9 +110,9 @@ int hold_make(struct heap *h, uint32_t *seq, struct witness *w)
         put(hold_facts, h->holds[i].seq, *seq);
         put(hold_facts, h->holds[i].creator, h->member_id);
         put(hold_facts, h->holds[i].made_ms, os_now_ms());
-        fetch_add(holds_live, h->header->holds_live, 1);
         return (int)i;
     }
+    fetch_sub(holds_live, h->header->holds_live, 1);
     return -1;
 }
 
