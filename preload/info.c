@@ -87,6 +87,9 @@ EXPORT struct mallinfo mallinfo(void)
     };
 }
 
+/* Older names of glibc's. */
+EXPORT struct mallinfo __libc_mallinfo(void) __attribute__((alias("mallinfo")));
+
 /* Its parameters tune glibc's allocator; ours has none of them, and glibc too
  * answers 1 to those it does not know. */
 EXPORT int mallopt(int parameter, int value)
@@ -94,6 +97,8 @@ EXPORT int mallopt(int parameter, int value)
     (void)parameter, (void)value;
     return 1;
 }
+
+EXPORT __typeof__(mallopt) __libc_mallopt __attribute__((alias("mallopt"), copy(mallopt)));
 
 EXPORT int malloc_trim(size_t pad)
 {
