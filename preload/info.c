@@ -1,6 +1,7 @@
 /* info.c - what programs ask about their heap, and the report at exit. */
 #include "preload/preload.h"
 #include "allocators/adopt.h"
+#include "allocators/page.h"
 #include "config/log.h"
 
 #include <errno.h>
@@ -14,19 +15,48 @@ struct usage {
     size_t held, used, pages, large, large_bytes, keep;
 };
 
+/* Blocks that others have freed and their owner has not yet collected.  The list
+ * changes under our eyes: each step is checked, none leaves the page. */
+static uint32_t freed_remotely(struct heap *h, const struct slice *d)
+{
+    uint64_t off = get(d->remote);
+    uint32_t n = 0, most = get(d->capacity);
+    while (off && !(off & 1) && n < most && off >> SLICE_SHIFT < h->slice_count &&
+           slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) == d && page_block_starts(d, off) &&
+           page_block_index(d, off) < most) {
+        n++;
+        off = link_read(h, at_off(h, off));
+    }
+    return n;
+}
+
 static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
 {
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         const struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (get(d->kind) == SLICE_PAGE) {
             u->pages++;
-            u->used += (size_t)get(d->used) * class_bytes(get(d->cls));
+            uint32_t used = get(d->used), freed = freed_remotely(h, d);
+            u->used += (size_t)(used > freed ? used - freed : 0) * class_bytes(get(d->cls));
         } else if (get(d->kind) == SLICE_LARGE) {
             u->large++;
             u->large_bytes += get(d->bytes);
             u->used += get(d->bytes);
         }
     }
+}
+
+/* 'used' of a cache's current page is one too high. */
+static size_t surplus(struct heap *h)
+{
+    size_t bytes = 0;
+    struct guard g = heap_lock(h);
+    for (struct thread_cache *tc = h->mine->caches; tc; tc = tc->next)
+        for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
+            if (tc->classes[cls].current)
+                bytes += class_bytes(cls);
+    heap_unlock(h, g);
+    return bytes;
 }
 
 /* Other threads go on meanwhile: the sums are those of no exact moment. */
@@ -52,6 +82,8 @@ static struct usage usage_now(void)
             u.used += get(d->bytes);
         }
     }
+    size_t more = surplus(h);
+    u.used -= more < u.used ? more : u.used;
     if (u.held < u.used)
         u.held = u.used;
     return u;
