@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <pthread.h>
 #include <sched.h>
@@ -171,9 +172,14 @@ void preload_start(void)
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
+static int (*real_setspecific)(pthread_key_t, const void *);
+
+/* Other destructors still allocate: end in the last of libc's rounds of them. */
 static void thread_ends(void *cache)
 {
-    (void)cache;
+    if (++tls_state.ending < PTHREAD_DESTRUCTOR_ITERATIONS && real_setspecific &&
+        real_setspecific(exit_key, cache) == 0)
+        return;
     struct thread_cache *tc = tls_state.own;
     tls_cache = &no_cache;
     tls_state.own = NULL;
@@ -184,7 +190,6 @@ static void thread_ends(void *cache)
 
 static void watch_thread_end(struct thread_cache *tc)
 {
-    static int (*real_setspecific)(pthread_key_t, const void *);
     if (!exit_key_made)
         return;
     if (!real_setspecific)

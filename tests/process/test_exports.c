@@ -8,15 +8,17 @@
     "valloc|pvalloc|mallinfo2?|mallopt|malloc_[a-z_]+|__libc_(mall|calloc|realloc|free$|memalign|" \
     "valloc|pvalloc)[a-z]*|__posix_memalign|free_sized|free_aligned_sized)$"
 
-static const char names[] = "names() { nm -D --defined-only \"$1\" | sed 's/.* [TWBD] //;s/@.*//' | sort -u; }";
+static const char names[] =
+    "names() { nm -D --defined-only \"$1\" | sed 's/.* [TWBD] //;s/@.*//' | sort -u; }";
 
 Test(exports, every_name_of_glibcs_malloc_family_is_ours_too)
 {
-    struct outcome o = shell("%s; libc=$(ldd /bin/sh | sed -n 's/.*libc.so.6 => \\([^ ]*\\).*/\\1/p'); "
-                             "names $libc | grep -E '%s' | grep -v malloc_hook > $TMPDIR/libc; "
-                             "test $(wc -l < $TMPDIR/libc) -gt 20 || echo too few; "
-                             "names $PRELOAD | comm -23 $TMPDIR/libc -",
-                             names, FAMILY);
+    struct outcome o =
+        shell("%s; libc=$(ldd /bin/sh | sed -n 's/.*libc.so.6 => \\([^ ]*\\).*/\\1/p'); "
+              "names $libc | grep -E '%s' | grep -v malloc_hook > $TMPDIR/libc; "
+              "test $(wc -l < $TMPDIR/libc) -gt 20 || echo too few; "
+              "names $PRELOAD | comm -23 $TMPDIR/libc -",
+              names, FAMILY);
     cr_assert_str_eq(o.out, "", "glibc has, we do not: %s", o.out);
     cr_assert_str_eq(o.err, "");
 }
@@ -24,12 +26,31 @@ Test(exports, every_name_of_glibcs_malloc_family_is_ours_too)
 Test(exports, nothing_but_the_family_and_the_wrappers_is_exported)
 {
     struct outcome o = shell("%s; names $PRELOAD | grep -vE '%s' | tr '\\n' ' '", names, FAMILY);
-    static const char *const allowed[] = {
-        "_Fork", "clone", "dlopen", "dlsym", "fdopen", "fmemopen", "fopen", "fopen64",
-        "fopencookie", "fork", "freopen", "freopen64", "madvise", "mlockall", "mprotect",
-        "open_memstream", "open_wmemstream", "popen", "pthread_setspecific", "tmpfile",
-        "tmpfile64", "daemon", "forkpty", "hshm_table_1", NULL
-    };
+    static const char *const allowed[] = { "_Fork",
+                                           "clone",
+                                           "dlopen",
+                                           "dlsym",
+                                           "fdopen",
+                                           "fmemopen",
+                                           "fopen",
+                                           "fopen64",
+                                           "fopencookie",
+                                           "fork",
+                                           "freopen",
+                                           "freopen64",
+                                           "madvise",
+                                           "mlockall",
+                                           "mprotect",
+                                           "open_memstream",
+                                           "open_wmemstream",
+                                           "popen",
+                                           "pthread_setspecific",
+                                           "tmpfile",
+                                           "tmpfile64",
+                                           "daemon",
+                                           "forkpty",
+                                           "hshm_table_1",
+                                           NULL };
     for (char *name = strtok(o.out, " "); name; name = strtok(NULL, " ")) {
         int known = 0;
         for (int i = 0; allowed[i]; i++)
