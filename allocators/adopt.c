@@ -11,36 +11,34 @@
 
 /* ---- the pool ---------------------------------------------------------------------- */
 
-void pool_put(struct heap *h, unsigned cls, struct slice *d)
+static void pool_put(struct heap *h, struct slice *d)
 {
-    put(page_owner, d->local, 0);
     put(page_owner, d->owner, owner_pool(h));
-    page_collect(h, d);
-    own_put(page_flags, d->flags,
-            (uint8_t)((own_get(d->flags) & ~(PAGE_FULL | PAGE_HELD)) | PAGE_POOL));
-    if (own_get(d->used) != 0)
-        page_list_append(h, &h->mine->pool[cls], d);
-    else if (page_is_held(h, d))
-        held_add(h, d);
-    else
-        page_end(h, d);
+    put(page_owner, d->cell, 0);
+    if (own_get(d->flags) & PAGE_EMPTY) {
+        if (page_is_held(h, d))
+            held_add(h, d);
+        else
+            page_end(h, d);
+        return;
+    }
+    page_list_append(h, &h->mine->pool[own_get(d->cls)], d);
 }
 
-struct slice *pool_take(struct heap *h, unsigned cls, uint64_t owner)
+struct slice *pool_take(struct thread_cache *tc, unsigned cls)
 {
+    struct heap *h = tc->heap;
     struct page_list *pool = &h->mine->pool[cls];
     for (unsigned looks = LOOK_POOL; pool->head && looks; looks--) {
         struct slice *d = &h->slices[pool->head];
         page_list_remove(h, pool, d);
-        page_collect(h, d);
-        if (page_is_held(h, d) || !page_may_have_free(d)) {
+        if (page_is_held(h, d)) {
             page_list_append(h, pool, d);
             continue;
         }
-        uint8_t flags = (uint8_t)(own_get(d->flags) & ~(PAGE_POOL | PAGE_HELD));
-        own_put(page_flags, d->flags, flags);
-        put(page_owner, d->owner, owner);
-        put(page_owner, d->local, flags & PAGE_KEPT ? 0 : owner);
+        page_set_owner(tc, d, !(own_get(d->flags) & PAGE_KEPT));
+        if (own_get(d->flags) & PAGE_BITS)
+            page_list_from_bits(h, d);
         return d;
     }
     return NULL;
@@ -48,7 +46,7 @@ struct slice *pool_take(struct heap *h, unsigned cls, uint64_t owner)
 
 /* ---- adoption ------------------------------------------------------------------------ */
 
-/* Recovery left every page of an orphan with sound lists and exact counts. */
+/* Recovery left every page of an orphan with its used blocks marked in its bits. */
 uint32_t adopt_chunk(struct heap *h)
 {
     if (!h->shared)
@@ -61,7 +59,7 @@ uint32_t adopt_chunk(struct heap *h)
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (!(free >> i & 1) && own_get(d->kind) == SLICE_PAGE)
-            pool_put(h, own_get(d->cls), d);
+            pool_put(h, d);
     }
     put(chunk_pending, h->chunks[c].pending, ~UINT64_C(0)); /* any large block may be stamped */
     fetch_or(member_pending, h->me->pending, UINT64_C(1) << (c % 64));

@@ -1,16 +1,14 @@
 /* adopt.h - pages and chunks whose thread or process has ended.
  *
- * Pages of ended threads wait in the member's pool; chunks of ended members
- * are orphans of the segment, and the pages in them go to the pool of whoever
- * adopts the chunk.  All under the member's lock, but for the kept bitmaps.
+ * Chunks of ended members are orphans of the segment; the pages in them go to
+ * the pool of whoever adopts the chunk, and from there to the thread that needs
+ * one of the class.  (What ended threads had stays in their caches.)  All under the member's lock, but for the kept bitmaps.
  */
 #pragma once
 #include "allocators/heap.h"
 
-/* Put a page (on no list) into the pool. */
-void pool_put(struct heap *h, unsigned cls, struct slice *d);
-/* A page of the pool that has a free block, now owned by 'owner'; NULL: none found. */
-struct slice *pool_take(struct heap *h, unsigned cls, uint64_t owner);
+/* A page of an adopted chunk, now owned by the cache; NULL: none of this class. */
+struct slice *pool_take(struct thread_cache *tc, unsigned cls);
 
 /* Adopt one orphan; 0: there is none. */
 uint32_t adopt_chunk(struct heap *h);

@@ -64,6 +64,7 @@ size_t heap_usable_size(struct heap *h, const void *p)
 static bool relieve(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
+    cache_sweep_all(tc);
     struct guard g = heap_lock(h);
     run_purge(h, true);
     held_sweep(h);
@@ -125,36 +126,19 @@ void *heap_memalign(struct thread_cache *tc, size_t align, size_t n)
 
 static struct inflight *step_of(struct thread_cache *tc)
 {
-    return &tc->heap->me->inflight[tc->inflight];
-}
-
-static bool step_is_shared(const struct thread_cache *tc)
-{
-    return tc->inflight == INFLIGHT_MAX - 1;
-}
-
-static void free_remote(struct thread_cache *tc, struct slice *d, uint64_t off)
-{
-    struct heap *h = tc->heap;
-    if (step_is_shared(tc)) {
-        struct guard g = heap_lock(h);
-        page_free_remote(h, step_of(tc), d, off);
-        heap_unlock(h, g);
-    } else {
-        page_free_remote(h, step_of(tc), d, off);
-    }
+    return &tc->record->step;
 }
 
 static void free_in_page(struct thread_cache *tc, struct slice *d, uint64_t off)
 {
     struct heap *h = tc->heap;
-    bool looks_free = link_is_sound(link_read(h, at_off(h, off)), off);
+    bool looks_free = link_is_sound(h, link_read(h, at_off(h, off)));
     if (unlikely(looks_free) && page_lists_have(h, d, off))
         damage_block(h, d, off, "double free");
     if (get(d->owner) == tc->id)
         cache_free(tc, d, off);
     else
-        free_remote(tc, d, off);
+        page_free_remote(h, step_of(tc), d, off);
 }
 
 void heap_free(struct thread_cache *tc, void *p)
@@ -213,6 +197,7 @@ bool heap_trim(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
     uint64_t before = pages_held(h);
+    cache_sweep_all(tc);
     struct guard g = heap_lock(h);
     member_collect(h);
     held_sweep(h);

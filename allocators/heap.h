@@ -22,24 +22,27 @@ struct page_list {
     uint32_t head, tail;
 };
 
-/* Pages of one size class that one thread allocates from. */
+/* Pages of one size class that one thread owns. */
 struct class_pages {
-    uint32_t current;         /* malloc pops from it; its 'used' is one too high meanwhile */
-    struct page_list partial; /* have or may have free blocks */
-    struct page_list full;    /* had none when last seen; remote frees are found by looking */
-    struct page_list held;    /* wait for a snapshot to end */
-    uint32_t held_seen;       /* mine.holds_ended when 'held' was last looked through */
+    struct page_list pages; /* all of them; those that were looked at last are at the end */
+    uint32_t count;
+    uint32_t fresh;     /* the page that is being extended; 0 none */
+    uint32_t idle;      /* pages that became empty since the last sweep */
+    uint32_t held;      /* pages under a hold when last looked */
+    uint32_t held_seen; /* mine.holds_ended when those were last looked at */
 };
 
-/* What one thread allocates from.  Only its own thread writes it, but for
- * 'direct', which a forking thread clears. */
+/* What one thread allocates from: a record in the segment and what only its
+ * own process needs to know.  Only its thread writes it, but for 'direct',
+ * which a forking thread clears. */
 struct thread_cache {
-    uint64_t direct[DIRECT_ENTRIES]; /* offset of the current page's descriptor; 0: take the slow path */
-    uint64_t id;                     /* owner word of its pages; 0 in a forked child: equals nobody's */
+    uint64_t direct[DIRECT_ENTRIES]; /* offset of the class_cell; 0: take the slow path */
+    uint64_t record_off; /* of the record; 0 in a forked child: nobody's home */
+    uint64_t id;         /* owner word of its pages; 0 in a forked child */
     struct heap *heap;
-    uint32_t inflight; /* index in seg_member.inflight */
+    struct thread_record *record;
     uint32_t hold_seq; /* mine.hold_seq when its pages were last looked through */
-    struct thread_cache *next; /* all of the process, or the unused */
+    struct thread_cache *next; /* all of the process, whether in use or not */
     bool in_use;
     struct class_pages classes[CLASS_COUNT];
 };
@@ -72,12 +75,12 @@ struct mine {
     struct {
         uint32_t chunk, ms;
     } freed[FREED_RING];
-    struct page_list pool[CLASS_COUNT]; /* pages whose thread has ended */
+    struct page_list pool[CLASS_COUNT]; /* pages of adopted chunks */
     struct page_list held;              /* empty pages and freed large blocks under a hold */
-    uint64_t inflight_used[(INFLIGHT_MAX + 63) / 64];
-    struct thread_cache *caches, *unused_caches;
+    struct thread_cache *caches;        /* also those whose thread has ended */
+    uint32_t caches_idle;               /* how many of them have no thread */
     char *caches_top, *caches_end;
-    struct thread_cache late; /* for threads past their end; under the lock */
+    uint32_t records, records_used;     /* slice that new records come from, and how many it has given */
     struct chunk_info info[]; /* [chunk_count] */
 };
 
@@ -85,7 +88,7 @@ struct heap {
     char *base; /* before attach: the address of a word that is odd, see seg_header.magic */
     struct slice *slices;
     uint64_t slice_count; /* 0 before attach: every pointer is foreign */
-    uint64_t link_key;
+    uint64_t link_key, link_mask; /* bits that no decoded link has */
     struct seg_header *header;
     struct chunk *chunks;
     struct kept *kept;
@@ -192,23 +195,32 @@ static inline uint64_t owner_pool(const struct heap *h)
 }
 
 /* ---- free-list links ------------------------------------------------------------
- * A link holds the offset of the next block, or an odd number at the end,
- * encoded with the segment's key.  Decoded it must lie in the block's own
- * 256 KiB region; what does not was overwritten by the program, and a block to
- * be freed whose first word decodes to such an offset is probably free. */
+ * Decoded, a link is a block's offset or LIST_END.  What is neither was
+ * overwritten by the program; and a block to be freed whose first word decodes
+ * to one is probably free already (malloc clears that word). */
 static inline uint64_t link_read(const struct heap *h, const void *block)
 {
     return *(const uint64_t *)block ^ h->link_key;
 }
 
-static inline bool link_is_sound(uint64_t link, uint64_t block_off)
+static inline void link_write(const struct heap *h, uint64_t off, uint64_t next)
 {
-    return (link ^ block_off) >> REGION_SHIFT == 0;
+    *(uint64_t *)at_off(h, off) = next ^ h->link_key;
 }
 
-static inline uint64_t list_end(uint64_t page_off)
+static inline bool link_is_sound(const struct heap *h, uint64_t link)
 {
-    return page_off | 1;
+    return (link & h->link_mask) == 0;
+}
+
+static inline bool list_is_end(uint64_t off)
+{
+    return off & 1;
+}
+
+static inline struct class_cell *cell_at(const struct heap *h, uint64_t off)
+{
+    return (struct class_cell *)at_off(h, off);
 }
 
 /* ---- the member's lock ------------------------------------------------------------

@@ -24,7 +24,7 @@ static void describe(struct heap *h, struct slice *d, uint64_t bytes, uint32_t s
     own_put(large_make, d->prev, 0);
     own_put(large_make, d->hold_birth, (uint32_t)get(h->header->hold_seq));
     own_put(large_make, d->hold_last, 0);
-    put(page_owner, d->local, 0);
+    put(page_owner, d->home, HOME_NOBODY);
     put(page_owner, d->owner, owner_pool(h));
     uint64_t gen = (get(d->remote) >> 8) + 1;
     put_release(large_stamp, d->remote, gen << 8 | LARGE_LIVE);
@@ -47,7 +47,7 @@ static void *slices_alloc(struct heap *h, uint64_t bytes, size_t align, bool *ze
     }
     describe(h, d, bytes, n);
     for (uint32_t i = 1; i < n; i++) {
-        own_put(large_make, d[i].local, 0);
+        put(page_owner, d[i].home, HOME_NOBODY);
         own_put(large_make, d[i].back, (uint8_t)i);
         put(slice_tail, d[i].kind, SLICE_TAIL);
     }
@@ -216,7 +216,7 @@ static bool slices_grow(struct heap *h, struct slice *d, uint64_t bytes)
         return false;
     }
     for (uint32_t i = have; i < n; i++) {
-        own_put(large_make, d[i].local, 0);
+        put(page_owner, d[i].home, HOME_NOBODY);
         own_put(large_make, d[i].back, (uint8_t)i);
         put(slice_tail, d[i].kind, SLICE_TAIL);
     }

@@ -41,7 +41,6 @@
 
 #define MEMBER_MAX   4094
 #define HOLD_MAX     1024
-#define INFLIGHT_MAX 216
 #define WINDOW_MIN   (UINT64_C(64) << 20)
 #define WINDOW_MAX   (UINT64_C(1) << 40)
 
@@ -139,19 +138,6 @@ enum member_state {
     MEMBER_CHILD = 4,      /* slot made by a parent for the child it is about to fork */
 };
 
-/* A step in hand that touches what somebody else owns: written before the
- * step, cleared after it, finished by whoever recovers us. */
-struct inflight {
-    sh64_t what; /* block offset | enum inflight_phase; 0 none */
-    sh64_t gen;  /* generation of a large block, see struct slice.remote */
-};
-enum inflight_phase {
-    INFLIGHT_NONE = 0,
-    INFLIGHT_MINE = 1,   /* the block is on no list yet: only the freer knows it */
-    INFLIGHT_LINKED = 2, /* linked and maybe pushed to its page's remote list */
-    INFLIGHT_LARGE = 3,  /* being stamped freed, maybe being taken apart */
-};
-
 struct seg_member {
     sh64_t state;       /*   0  enum member_state | epoch << 8 | (recoverer's slot + 1) << 40 */
     sh64_t pid;         /*   8  as its own pid namespace sees it: for people, never for decisions */
@@ -174,12 +160,11 @@ struct seg_member {
     sh64_t reserved[10];
     char name[32];      /* 224  program, NUL-terminated */
     char message[384];  /* 256  last line it had to say */
-    struct inflight inflight[INFLIGHT_MAX]; /* 640 */
+    sh64_t reserved1[432];
 };
 AT(seg_member, state, 0);
 AT(seg_member, name, 224);
 AT(seg_member, message, 256);
-AT(seg_member, inflight, 640);
 SIZE(seg_member, 4096);
 
 /* A hold: while any address space still maps the snapshot of one fork, the
@@ -226,57 +211,98 @@ SIZE(chunk, 64);
  * up to 'charged' may have memory, any byte may be non-zero. */
 enum chunk_dirt { DIRT_NONE = 0, DIRT_BY_SLICE = 1, DIRT_ALL = 2 };
 
+/* ---- threads ---------------------------------------------------------------
+ * What a thread owns in the segment.  Records lie in slices of kind RECORDS in
+ * chunks of their member; a record outlives its thread and serves the next.
+ *
+ * A list of free blocks runs through the blocks: each one's first word is the
+ * offset of the next, or LIST_END, encoded with the segment's key. */
+#define LIST_END UINT64_C(1) /* odd: an offset of a block never is */
+
+struct class_cell {
+    sh64_t free;   /* blocks to allocate from; the owner alone takes and puts */
+    sh64_t parked; /* free blocks of pages under a hold */
+};
+
+/* A step in hand that touches what somebody else owns: written before the
+ * step, cleared after it, finished by whoever recovers us. */
+struct inflight {
+    sh64_t what; /* block offset | enum inflight_phase; 0 none */
+    sh64_t gen;  /* generation of a large block, see struct slice.remote */
+};
+enum inflight_phase {
+    INFLIGHT_NONE = 0,
+    INFLIGHT_MINE = 1,   /* the block is on no list yet: only the freer knows it */
+    INFLIGHT_LINKED = 2, /* linked and maybe pushed to its page's remote list */
+    INFLIGHT_LARGE = 3,  /* being stamped freed, maybe being taken apart */
+};
+
+#define CLASS_COUNT 72
+struct thread_record {
+    sh64_t owner; /* 0: unused.  Else the owner word of its pages */
+    sh64_t reserved[5];
+    struct inflight step;
+    struct class_cell cells[CLASS_COUNT]; /* 64 */
+    sh64_t reserved1[8];
+};
+AT(thread_record, cells, 64);
+SIZE(thread_record, 1280);
+#define RECORDS_PER_SLICE 51
+
 /* ---- slices and pages ------------------------------------------------------
  * The descriptor of a page or large block is that of its first slice; the
- * others are TAIL and say how far back it is.  Apart from 'remote', 'audit'
- * and (by the remover of a kept block) the kept bitmap, a descriptor is
- * written only by the member that owns the chunk. */
-enum slice_kind { SLICE_FREE = 0, SLICE_PAGE, SLICE_LARGE, SLICE_TAIL };
+ * others are TAIL and say how far back it is.  Apart from 'remote' and 'audit'
+ * a descriptor is written only by the member that owns the chunk. */
+enum slice_kind { SLICE_FREE = 0, SLICE_PAGE, SLICE_LARGE, SLICE_TAIL, SLICE_RECORDS };
 
 /* Stamp in the low byte of slice.remote of a LARGE block, above it the generation */
 enum large_stamp { LARGE_NONE = 0, LARGE_LIVE = 1, LARGE_FREED = 2 };
 
 enum page_flag {
-    PAGE_FULL = 1,  /* no free block when last seen: on the cache's full list */
-    PAGE_KEPT = 2,  /* some blocks belong to ended members: see struct kept */
-    PAGE_POOL = 4,  /* its thread has ended: in the member's pool */
-    PAGE_HELD = 8,  /* covered by a living snapshot: not allocated from */
+    PAGE_IDLE = 1,  /* became empty; its blocks are still on lists, 'used' is one too high */
+    PAGE_EMPTY = 2, /* all its blocks are free, whatever lists say */
+    PAGE_KEPT = 4,  /* see struct kept: which blocks belong to ended members */
+    PAGE_BITS = 8,  /* an orphan's: blocks not in kept.bits and not on 'remote' are free */
+    PAGE_HELD = 16, /* covered by a snapshot when last looked: not allocated from */
 };
+
+#define HOME_NOBODY UINT64_MAX
 
 struct slice {
     /* first cache line: all that malloc and free touch */
-    sh64_t free;   /*  0  local list: offset of its first block; odd: none */
-    sh64_t local;  /*  8  id of the thread cache that may free here without asking */
-    sh64_t recip;  /* 16  ceil(2^64 / block size): off * recip < recip iff a block starts at off */
-    sh32_t used;   /* 24  blocks handed out and not yet seen free, plus 1 while current */
-    sh16_t capacity; /* 28  blocks linked so far */
-    sh16_t reserved; /* 30  blocks that fit */
-    sh64_t remote; /* 32  PAGE: remote list (offset, 0 none).  LARGE: generation << 8 | stamp */
-    sh64_t taken;  /* 40  remote list being merged by the owner */
+    sh64_t home;   /*  0  offset of the class_cell whose thread may free here without asking */
+    sh64_t recip;  /*  8  ceil(2^64 / block size): off * recip < recip iff a block starts at off */
+    sh64_t remote; /* 16  PAGE: remote list (offset, 0 none).  LARGE: generation << 8 | stamp */
+    sh64_t taken;  /* 24  remote list being merged by the owner */
+    sh64_t owner;  /* 32  owner word of the thread record, or of the member alone */
+    sh32_t used;   /* 40  blocks handed out and not back on a list of the owner */
+    sh16_t capacity; /* 44  blocks linked so far */
+    sh16_t reserved; /* 46  blocks that fit */
     sh8_t kind;    /* 48  enum slice_kind */
     sh8_t cls;     /* 49  size class of a PAGE */
     sh8_t flags;   /* 50  enum page_flag */
     sh8_t back;    /* 51  TAIL: slices back to the first */
     sh32_t span;   /* 52  slices in the page or block */
-    sh64_t owner;  /* 56  thread cache that owns the page, or the member's pool */
+    sh64_t audit;  /* 56  block that a dead freer may have left on no list */
     /* second line */
-    sh16_t committed; /* 64  a bit per OS page: charged and surely backed */
+    sh16_t committed; /* 64  a bit per OS page: charged; backed if it was populated */
     sh16_t dirty;     /* 66  a bit per OS page: may hold non-zero bytes */
     sh16_t mapped;    /* 68  a bit per OS page: populated in the owner's address space */
     sh16_t reserved0;
     sh32_t next;      /* 72  links of the owner's list of pages, slice indices */
     sh32_t prev;      /* 76 */
-    sh64_t audit;     /* 80  block that a dead freer may have left on no list */
+    sh64_t cell;      /* 80  the owner's class_cell, also while 'home' says nobody; 0 none */
     sh64_t bytes;     /* 88  LARGE: size in bytes as promised */
     sh32_t hold_birth; /* 96  hold_seq when the page was made: older holds do not cover it */
     sh32_t hold_last;  /* 100 newest hold that covers it; 0 none */
-    sh64_t step;      /* 104 statistics for growth: OS pages of the next extension */
+    sh64_t step;      /* 104 OS pages of the next extension */
     sh64_t reserved1[2];
 };
-AT(slice, remote, 32);
-AT(slice, owner, 56);
+AT(slice, remote, 16);
+AT(slice, owner, 32);
+AT(slice, kind, 48);
 AT(slice, committed, 64);
-AT(slice, audit, 80);
+AT(slice, cell, 80);
 SIZE(slice, 128);
 
 /* Which blocks of a page belong to ended members (HSHM_EXIT=keep).  A bit is

@@ -4,15 +4,14 @@
 #include "allocators/damage.h"
 #include "allocators/run.h"
 
-struct slice *page_make(struct heap *h, unsigned cls, uint64_t owner)
+struct slice *page_make(struct thread_cache *tc, unsigned cls)
 {
+    struct heap *h = tc->heap;
     uint32_t n = class_slices(cls), first = run_alloc(h, n, n);
     if (!first)
         return NULL;
     struct slice *d = &h->slices[first];
     uint32_t size = class_bytes(cls);
-    uint64_t page_off = (uint64_t)first << SLICE_SHIFT;
-    own_put(page_make, d->free, list_end(page_off));
     own_put(page_make, d->recip, UINT64_MAX / size + 1);
     own_put(page_make, d->used, 0);
     own_put(page_make, d->capacity, 0);
@@ -24,15 +23,12 @@ struct slice *page_make(struct heap *h, unsigned cls, uint64_t owner)
     own_put(page_make, d->back, 0);
     own_put(page_make, d->span, n);
     own_put(page_make, d->step, 1);
-    own_put(page_make, d->next, 0);
-    own_put(page_make, d->prev, 0);
     own_put(page_make, d->hold_birth, (uint32_t)get(h->header->hold_seq));
     own_put(page_make, d->hold_last, 0);
     put(page_make, d->remote, 0);
-    put(page_owner, d->owner, owner);
-    put(page_owner, d->local, owner);
+    page_set_owner(tc, d, true);
     for (uint32_t i = 1; i < n; i++) {
-        own_put(page_make, d[i].local, 0);
+        put(page_owner, d[i].home, HOME_NOBODY);
         own_put(page_make, d[i].back, (uint8_t)i);
         put(slice_tail, d[i].kind, SLICE_TAIL);
     }
@@ -41,10 +37,19 @@ struct slice *page_make(struct heap *h, unsigned cls, uint64_t owner)
     return d;
 }
 
+void page_set_owner(struct thread_cache *tc, struct slice *d, bool home)
+{
+    uint64_t cell = off_of(tc->heap, &tc->record->cells[own_get(d->cls)]);
+    put(page_owner, d->owner, tc->id);
+    put(page_owner, d->cell, cell);
+    put(page_owner, d->home, home ? cell : HOME_NOBODY);
+}
+
 void page_end(struct heap *h, struct slice *d)
 {
     uint32_t n = own_get(d->span);
-    put(page_owner, d->local, 0);
+    put(page_owner, d->home, HOME_NOBODY);
+    put(page_owner, d->cell, 0);
     put(page_owner, d->owner, 0);
     /* The head last: until then the run is still a page, an empty one. */
     for (uint32_t i = n; i-- > 0;)
@@ -56,14 +61,14 @@ void page_end(struct heap *h, struct slice *d)
 
 static void link_blocks(struct heap *h, struct slice *d, uint32_t from, uint32_t to)
 {
-    uint64_t page_off = slice_off(h, d), size = class_bytes(own_get(d->cls));
-    uint64_t off = page_off + from * size;
+    struct class_cell *cell = cell_at(h, own_get(d->cell));
+    uint64_t size = class_bytes(own_get(d->cls)), first = slice_off(h, d) + from * size, off = first;
     for (uint32_t i = from; i + 1 < to; i++, off += size)
-        *(uint64_t *)at_off(h, off) = (off + size) ^ h->link_key;
-    *(uint64_t *)at_off(h, off) = own_get(d->free) ^ h->link_key;
-    /* The list before the capacity: a block beyond it on a list is recognised,
-     * a block below it on none would be taken for handed out. */
-    own_put(page_extend, d->free, page_off + from * size);
+        link_write(h, off, off + size);
+    link_write(h, off, own_get(cell->free));
+    /* The list before the capacity: blocks beyond it on a list are recognised,
+     * blocks below it on none would be taken for handed out. */
+    own_put(page_extend, cell->free, first);
     put_release(page_capacity, d->capacity, (uint16_t)to);
 }
 
@@ -74,14 +79,13 @@ bool page_extend(struct heap *h, struct slice *d)
     uint32_t from = own_get(d->capacity), reserved = own_get(d->reserved);
     if (from == reserved)
         return false;
-    uint64_t page_off = slice_off(h, d), size = class_bytes(own_get(d->cls));
-    uint64_t step = own_get(d->step) * OS_PAGE;
+    uint64_t size = class_bytes(own_get(d->cls)), step = own_get(d->step) * OS_PAGE;
     uint64_t have = round_up(from * size, OS_PAGE), end = have + step;
     if (end < (from + 1) * size)
         end = round_up((from + 1) * size, OS_PAGE);
     if (end > reserved * size)
         end = reserved * size;
-    if (end > have && !commit_range(h, page_off + have, end - have, true, NULL))
+    if (end > have && !commit_range(h, slice_off(h, d) + have, end - have, true, NULL))
         return false;
     uint32_t to = (uint32_t)(end / size);
     if (to > reserved)
@@ -94,48 +98,74 @@ bool page_extend(struct heap *h, struct slice *d)
 
 /* ---- lists -------------------------------------------------------------------------- */
 
-/* Walk a list that may be changing or damaged: at most as many steps as the
- * page has blocks, each link checked. */
-static bool list_has(struct heap *h, const struct slice *d, uint64_t head, uint64_t off)
+#define WALK_MAX 1000000
+
+/* Walk a list that may be changing or damaged: bounded, each link checked. */
+static bool list_has(struct heap *h, uint64_t head, uint64_t off)
 {
-    for (uint32_t steps = get(d->reserved); steps && head && !(head & 1); steps--) {
+    for (uint32_t steps = WALK_MAX; steps && head && !list_is_end(head); steps--) {
         if (head == off)
             return true;
-        if (slice_head(h, (uint32_t)(head >> SLICE_SHIFT)) != d || !page_block_starts(d, head))
+        uint64_t c = head >> CHUNK_SHIFT;
+        if (c < h->first_chunk || c >= get(h->header->chunk_high))
             return false;
-        uint64_t next = link_read(h, at_off(h, head));
-        if (!link_is_sound(next, head))
+        head = link_read(h, at_off(h, head));
+        if (!link_is_sound(h, head))
             return false;
-        head = next;
     }
     return false;
 }
 
 bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off)
 {
-    return list_has(h, d, get(d->free), off) || list_has(h, d, get(d->remote), off) ||
-           list_has(h, d, get(d->taken), off);
+    uint64_t cell = get(d->cell);
+    if (list_has(h, get(d->remote), off) || list_has(h, get(d->taken), off))
+        return true;
+    return cell && (list_has(h, get(cell_at(h, cell)->free), off) ||
+                    list_has(h, get(cell_at(h, cell)->parked), off));
+}
+
+/* Where the owner puts a block of this page: not to be allocated while a
+ * snapshot covers it. */
+static void owner_put(struct heap *h, struct slice *d, uint64_t first, uint64_t last)
+{
+    struct class_cell *cell = cell_at(h, own_get(d->cell));
+    if (own_get(d->flags) & PAGE_HELD) {
+        link_write(h, last, own_get(cell->parked));
+        own_put(page_merge, cell->parked, first);
+    } else {
+        link_write(h, last, own_get(cell->free));
+        own_put(page_merge, cell->free, first);
+    }
 }
 
 /* A recoverer found that a dead process may have been freeing this block: if
  * it looks freed and is on none of our lists, it was. */
-static void page_audit(struct heap *h, struct slice *d)
+static uint32_t page_audit(struct heap *h, struct slice *d)
 {
     uint64_t off = get_acquire(d->audit);
-    if (off && link_is_sound(link_read(h, at_off(h, off)), off) && !page_lists_have(h, d, off))
-        page_push(h, d, off);
+    uint32_t found = 0;
+    if (off && link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off)) {
+        kept_forget(h, d, off);
+        owner_put(h, d, off, off);
+        own_put(page_used, d->used, own_get(d->used) - 1);
+        found = 1;
+    }
     put_release(page_audited, d->audit, 0);
+    return found;
 }
 
-/* Length of a sound list and its last block. */
+/* Length of a remote list and its last block. */
 static uint32_t list_measure(struct heap *h, struct slice *d, uint64_t head, uint64_t *tail)
 {
     uint32_t n = 1, most = own_get(d->reserved);
     for (;; n++) {
+        if (unlikely(own_get(d->flags) & PAGE_KEPT))
+            kept_forget(h, d, head); /* freed: nobody's legacy any more */
         uint64_t next = link_read(h, at_off(h, head));
-        if (!link_is_sound(next, head) || n > most)
-            page_link_damaged(h, d, head);
-        if (next & 1)
+        if (!link_is_sound(h, next) || n > most)
+            page_link_damaged(h, head);
+        if (list_is_end(next))
             break;
         head = next;
     }
@@ -143,74 +173,73 @@ static uint32_t list_measure(struct heap *h, struct slice *d, uint64_t head, uin
     return n;
 }
 
-/* Blocks of a page that goes on after its owner's death are no legacy once freed. */
-static void forget_kept(struct heap *h, struct slice *d, uint64_t head)
-{
-    for (; !(head & 1); head = link_read(h, at_off(h, head)))
-        kept_forget(h, d, head);
-}
-
-static bool remote_take(struct heap *h, struct slice *d)
+uint32_t page_collect(struct heap *h, struct slice *d)
 {
     uint64_t head = get(d->remote), tail;
-    if (!head)
-        return false;
-    do /* 'taken' first: a list that only a register knew would die with us */
-        own_put(page_taking, d->taken, head);
-    while (!cas(page_take, d->remote, &head, 0));
-    uint32_t n = list_measure(h, d, head, &tail);
-    if (unlikely(own_get(d->flags) & PAGE_KEPT))
-        forget_kept(h, d, head);
-    *(uint64_t *)at_off(h, tail) = own_get(d->free) ^ h->link_key;
-    own_put(page_merge, d->free, head);
-    own_put(page_used, d->used, own_get(d->used) - n);
-    own_put(page_taking, d->taken, 0);
-    return true;
-}
-
-bool page_collect(struct heap *h, struct slice *d)
-{
-    bool any = remote_take(h, d);
-    if (unlikely(get(d->audit))) {
-        page_audit(h, d);
-        any = true;
+    uint32_t n = 0;
+    if (head) {
+        do /* 'taken' first: a list that only a register knew would die with us */
+            own_put(page_taking, d->taken, head);
+        while (!cas(page_take, d->remote, &head, 0));
+        n = list_measure(h, d, head, &tail);
+        owner_put(h, d, head, tail);
+        own_put(page_used, d->used, own_get(d->used) - n);
+        own_put(page_taking, d->taken, 0);
     }
-    return any;
-}
-
-/* Death in remote_take() left 'taken' behind.  Each step of it was one word,
- * so it can be told how far it came, and the rest be done. */
-void page_finish_merge(struct heap *h, struct slice *d)
-{
-    uint64_t taken = get(d->taken);
-    if (!taken)
-        return;
-    if (!list_has(h, d, get(d->remote), taken) && get(d->free) != taken) {
-        uint64_t free = get(d->free), tail;
-        if (!list_has(h, d, taken, free)) { /* not yet linked to the local list */
-            list_measure(h, d, taken, &tail);
-            *(uint64_t *)at_off(h, tail) = free ^ h->link_key;
-        }
-        own_put(page_merge, d->free, taken);
-    }
-    own_put(page_taking, d->taken, 0);
+    if (unlikely(get(d->audit)))
+        n += page_audit(h, d);
+    return n;
 }
 
 void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
 {
-    uint64_t *block = at_off(h, off), head = get(d->remote), end = list_end(slice_off(h, d));
+    uint64_t head = get(d->remote);
     put(inflight_mine, step->what, off | INFLIGHT_MINE);
     if (unlikely(get(d->flags) & PAGE_KEPT))
         kept_forget(h, d, off);
-    *block = (head ? head : end) ^ h->link_key;
+    link_write(h, off, head ? head : LIST_END);
     put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     /* release: pairs with the acquire of the owner's page_take: it sees the link */
     while (!cas(remote_push, d->remote, &head, off))
-        *block = (head ? head : end) ^ h->link_key;
+        link_write(h, off, head ? head : LIST_END);
     put_release(inflight_done, step->what, 0);
 }
 
-void page_link_damaged(struct heap *h, const struct slice *d, uint64_t off)
+/* ---- pages of the dead ------------------------------------------------------------------ */
+
+static bool is_remote(struct heap *h, struct slice *d, uint64_t off)
 {
-    damage_block(h, d, off, "free list overwritten: the block was written to after it was freed");
+    return list_has(h, get(d->remote), off);
+}
+
+/* The blocks on 'remote' stay there; those with a bit are allocated.  The list
+ * becomes ours by one store; if we die before PAGE_BITS is cleared, the bits
+ * still tell the same. */
+void page_list_from_bits(struct heap *h, struct slice *d)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint64_t size = class_bytes(own_get(d->cls)), start = slice_off(h, d), first = 0, last = 0;
+    uint32_t capacity = own_get(d->capacity), n = 0;
+    bool remote = get(d->remote) != 0;
+    for (uint32_t i = capacity; i-- > 0;) {
+        uint64_t off = start + i * size;
+        if (get(kept->bits[i / 64]) >> (i % 64) & 1 || (remote && is_remote(h, d, off)))
+            continue;
+        if (first)
+            link_write(h, off, first);
+        else
+            last = off;
+        first = off;
+        n++;
+    }
+    own_put(page_used, d->used, capacity - n);
+    if (first)
+        owner_put(h, d, first, last);
+    own_put(page_flags, d->flags, (uint8_t)(own_get(d->flags) & ~PAGE_BITS));
+}
+
+void page_link_damaged(struct heap *h, uint64_t off)
+{
+    damage_block(h, slice_head(h, (uint32_t)(off >> SLICE_SHIFT)), off,
+                 "free list overwritten: the block was written to after it was freed");
 }

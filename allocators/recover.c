@@ -6,6 +6,7 @@
 #include "allocators/member.h"
 #include "allocators/page.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
@@ -29,12 +30,12 @@ static bool ask_owner(struct heap *h, struct slice *d, uint64_t off)
 static bool finish_small(struct heap *h, struct inflight *step, struct slice *d, uint64_t off,
                          enum inflight_phase phase)
 {
-    uint64_t *block = at_off(h, off);
+    void *block = at_off(h, off);
     if (phase == INFLIGHT_MINE) {
-        *block = list_end(slice_off(h, d)) ^ h->link_key;
+        link_write(h, off, LIST_END);
         put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     }
-    return !link_is_sound(*block ^ h->link_key, off) || ask_owner(h, d, off);
+    return !link_is_sound(h, link_read(h, block)) || ask_owner(h, d, off);
 }
 
 static void finish_large(struct heap *h, struct inflight *step, struct slice *d)
@@ -84,98 +85,138 @@ static bool finish_step(struct heap *h, const struct dead *dead, struct inflight
     return done;
 }
 
-/* ---- pages -------------------------------------------------------------------------------- */
+/* ---- thread records --------------------------------------------------------------------- */
 
-struct block_set {
-    uint64_t bits[PAGE_BLOCKS_MAX / 64];
-    uint32_t count, highest;
-};
+typedef void record_visitor(struct heap *h, const struct dead *dead, struct thread_record *record,
+                            void *ctx);
 
-/* Blocks on a list.  The walk is bounded and checks each link: the list may be
- * growing in front, or have been damaged by the program. */
-static void set_add_list(struct heap *h, const struct slice *d, uint64_t head, struct block_set *set)
+static void records_of_slice(struct heap *h, const struct dead *dead, struct slice *d,
+                             record_visitor *visit, void *ctx)
 {
-    uint64_t page_off = slice_off(h, d);
-    uint32_t size = class_bytes(get(d->cls));
-    for (uint32_t steps = get(d->reserved); steps && head && !(head & 1); steps--) {
-        if (head < page_off || head >= page_off + page_bytes(d) || !page_block_starts(d, head))
+    uint32_t count = get_acquire(d->capacity);
+    for (uint32_t i = 0; i < count && i < RECORDS_PER_SLICE; i++) {
+        uint64_t off = slice_off(h, d) + i * sizeof(struct thread_record);
+        struct thread_record *record = at_off(h, off);
+        if (owner_member(get_acquire(record->owner)) == dead->id)
+            visit(h, dead, record, ctx);
+    }
+}
+
+static void records_each(struct heap *h, const struct dead *dead, record_visitor *visit, void *ctx)
+{
+    uint64_t high = get_acquire(h->header->chunk_high);
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get_acquire(h->chunks[c].word);
+        if (word_state(word) != CHUNK_OWNED || word_member(word) != dead->id)
+            continue;
+        for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+            if (get(h->slices[c * CHUNK_SLICES + i].kind) == SLICE_RECORDS)
+                records_of_slice(h, dead, &h->slices[c * CHUNK_SLICES + i], visit, ctx);
+    }
+}
+
+static void record_finish_step(struct heap *h, const struct dead *dead, struct thread_record *record,
+                               void *done)
+{
+    *(bool *)done &= finish_step(h, dead, &record->step);
+}
+
+/* ---- pages --------------------------------------------------------------------------------
+ * All blocks of a dead owner's page are first marked used in kept.bits; then
+ * the marks of those that any list has are cleared.  Lists are not changed, so
+ * whoever dies here is simply followed by one who starts over. */
+
+static bool page_mark_used(struct heap *h, const struct dead *dead, struct slice *d)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint64_t from = (uint64_t)(uintptr_t)kept & ~(OS_PAGE - 1);
+    uint64_t to = round_up((uint64_t)(uintptr_t)(kept + 1), OS_PAGE);
+    if (os_populate((void *)(uintptr_t)from, to - from) == -ENOMEM)
+        return false;
+    uint8_t flags = get(d->flags);
+    uint32_t capacity = get(d->capacity);
+    put(page_owner, d->home, HOME_NOBODY);
+    put(kept_former, kept->former, dead->id);
+    if (flags & PAGE_BITS) /* died before making a list of an adopted page */
+        return true;
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
+        uint32_t left = capacity > i * 64 ? capacity - i * 64 : 0;
+        uint64_t bits = left >= 64 ? UINT64_MAX : (UINT64_C(1) << left) - 1;
+        if (get(kept->bits[i]) != bits)
+            put(kept_set, kept->bits[i], bits);
+    }
+    put_release(page_flags, d->flags, (uint8_t)((flags & PAGE_EMPTY) | PAGE_KEPT));
+    return true;
+}
+
+/* A block on a list of the dead: not used.  False: the list cannot be trusted further. */
+static bool block_unmark(struct heap *h, const struct dead *dead, uint64_t off)
+{
+    uint64_t c = off >> CHUNK_SHIFT;
+    if (c < h->first_chunk || c >= get(h->header->chunk_high) ||
+        word_member(get(h->chunks[c].word)) != dead->id)
+        return false;
+    struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
+    if (get(d->kind) != SLICE_PAGE || !page_block_starts(d, off))
+        return false;
+    uint32_t block = page_block_index(d, off);
+    if (block >= get(d->capacity)) /* died while extending: they are all on the list */
+        own_put(page_capacity, d->capacity, (uint16_t)(block + 1));
+    else
+        kept_forget(h, d, off);
+    return true;
+}
+
+#define STEPS_MAX (UINT64_C(1) << 32)
+
+static void list_unmark(struct heap *h, const struct dead *dead, uint64_t head)
+{
+    for (uint64_t steps = STEPS_MAX; steps && head && !list_is_end(head); steps--) {
+        if (!block_unmark(h, dead, head))
             return;
-        uint32_t i = (uint32_t)((head - page_off) / size);
-        if (set->bits[i / 64] >> (i % 64) & 1)
-            return;
-        set->bits[i / 64] |= UINT64_C(1) << (i % 64);
-        set->count++;
-        if (i + 1 > set->highest)
-            set->highest = i + 1;
         uint64_t next = link_read(h, at_off(h, head));
-        if (!link_is_sound(next, head))
+        if (!link_is_sound(h, next))
             return;
         head = next;
     }
 }
 
-static void page_audit_dead(struct heap *h, struct slice *d)
+static void record_unmark(struct heap *h, const struct dead *dead, struct thread_record *record,
+                          void *ctx)
 {
-    uint64_t off = get(d->audit);
-    if (off && link_is_sound(link_read(h, at_off(h, off)), off) && !page_lists_have(h, d, off))
-        page_push(h, d, off);
-    put_release(page_audited, d->audit, 0);
+    (void)ctx;
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
+        list_unmark(h, dead, get(record->cells[cls].free));
+        list_unmark(h, dead, get(record->cells[cls].parked));
+    }
 }
 
-/* All blocks of the page are free: nobody needs them any more. */
-static void page_empty(struct heap *h, struct slice *d)
-{
-    own_put(page_make, d->capacity, 0);
-    own_put(page_make, d->step, 1);
-    put(page_make, d->remote, 0);
-    own_put(page_taking, d->taken, 0);
-    own_put(page_make, d->free, list_end(slice_off(h, d)));
-    own_put(page_used, d->used, 0);
-    own_put(page_flags, d->flags, 0);
-}
-
-static void kept_clear(struct heap *h, struct slice *d)
+static bool bits_are_clear(struct heap *h, struct slice *d)
 {
     struct kept *kept = &h->kept[slice_index(h, d)];
-    if (!(get(d->flags) & PAGE_KEPT))
-        return;
     for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
         if (get(kept->bits[i]))
-            put(kept_forget, kept->bits[i], 0);
+            return false;
+    return true;
 }
 
-/* Puts a dead owner's page in order; true if some block of it stays allocated.
- * Lists are not rebuilt: whatever we change is one word, so we may die too. */
-static bool page_recover(struct heap *h, const struct dead *dead, struct slice *d)
+/* After all lists: true if some block of the page stays allocated. */
+static bool page_settle(struct heap *h, const struct dead *dead, struct slice *d)
 {
-    put(page_owner, d->local, 0);
-    if (dead->reclaim) {
-        kept_clear(h, d);
-        page_empty(h, d);
-        return false;
-    }
-    page_finish_merge(h, d);
-    if (get(d->audit))
-        page_audit_dead(h, d);
-    struct block_set local = { 0 }, all;
-    set_add_list(h, d, get(d->free), &local);
-    all = local;
-    set_add_list(h, d, get_acquire(d->remote), &all);
-    uint32_t capacity = get(d->capacity);
-    if (all.highest > capacity)
-        own_put(page_capacity, d->capacity, (uint16_t)(capacity = all.highest));
-    own_put(page_used, d->used, capacity - local.count);
-    if (all.count == capacity)
-        return false;
-    struct kept *kept = &h->kept[slice_index(h, d)];
-    os_populate((void *)((uintptr_t)kept & ~(OS_PAGE - 1)), 2 * OS_PAGE);
-    put(kept_former, kept->former, dead->id);
-    for (uint32_t i = 0; i < capacity; i++)
-        if (!(all.bits[i / 64] >> (i % 64) & 1))
-            kept_set(h, d, i);
-    own_put(page_flags, d->flags, PAGE_KEPT | PAGE_POOL);
+    if (dead->reclaim || get(d->flags) & PAGE_EMPTY)
+        goto empty;
+    list_unmark(h, dead, get(d->taken));
+    list_unmark(h, dead, get_acquire(d->remote));
+    own_put(page_taking, d->taken, 0);
     put(page_owner, d->owner, dead->id << THREAD_BITS);
+    put(page_owner, d->cell, 0);
+    if (bits_are_clear(h, d))
+        goto empty;
+    put_release(page_flags, d->flags, PAGE_KEPT | PAGE_BITS);
     return true;
+empty:
+    put_release(page_flags, d->flags, PAGE_EMPTY);
+    return false;
 }
 
 static bool large_recover(const struct dead *dead, struct slice *d)
@@ -195,18 +236,24 @@ static void slices_clear(struct slice *d, uint32_t n)
         put_release(slice_free, d[i].kind, SLICE_FREE);
 }
 
+static bool slice_is_head(struct slice *d, uint32_t i)
+{
+    enum slice_kind kind = (enum slice_kind)get_acquire(d->kind);
+    uint32_t span = get(d->span);
+    return (kind == SLICE_PAGE || kind == SLICE_LARGE) && span != 0 && span <= CHUNK_SLICES - i;
+}
+
 /* The page or block at slice i of the chunk; how many slices it takes, 0 if
  * slice i is (or becomes) free. */
 static uint32_t slice_recover(struct heap *h, const struct dead *dead, uint32_t c, uint32_t i)
 {
     struct slice *d = &h->slices[c * CHUNK_SLICES + i];
-    enum slice_kind kind = (enum slice_kind)get_acquire(d->kind);
-    uint32_t span = get(d->span);
-    if ((kind != SLICE_PAGE && kind != SLICE_LARGE) || span == 0 || span > CHUNK_SLICES - i) {
+    if (!slice_is_head(d, i)) {
         slices_clear(d, 1);
         return 0;
     }
-    bool stays = kind == SLICE_PAGE ? page_recover(h, dead, d) : large_recover(dead, d);
+    uint32_t span = get(d->span);
+    bool stays = get(d->kind) == SLICE_PAGE ? page_settle(h, dead, d) : large_recover(dead, d);
     if (stays || page_is_held(h, d))
         return span;
     slices_clear(d, span);
@@ -231,6 +278,34 @@ static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
     own_put(chunk_former, h->chunks[c].former, dead->id);
     if (cas(chunk_word, h->chunks[c].word, &word, LAYOUT_CHUNK_WORD(CHUNK_ORPHAN, dead->id, 0)))
         fetch_add(orphans, h->header->orphans, 1);
+}
+
+static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
+{
+    for (uint32_t i = 0; i < CHUNK_SLICES;) {
+        struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+        bool head = slice_is_head(d, i);
+        if (head && get(d->kind) == SLICE_PAGE && !page_mark_used(h, dead, d))
+            return false;
+        i += head ? get(d->span) : 1;
+    }
+    return true;
+}
+
+/* False: no memory for the marks; somebody tries again. */
+static bool pages_mark(struct heap *h, const struct dead *dead)
+{
+    uint64_t high = get_acquire(h->header->chunk_high);
+    if (dead->reclaim)
+        return true;
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get_acquire(h->chunks[c].word);
+        if (word_state(word) == CHUNK_OWNED && word_member(word) == dead->id &&
+            !chunk_mark_used(h, dead, (uint32_t)c))
+            return false;
+    }
+    records_each(h, dead, record_unmark, NULL);
+    return true;
 }
 
 /* A huge block of the dead.  Its chunks go on bearing its id if it is kept. */
@@ -291,9 +366,8 @@ static void hand_back(struct heap *h, const struct dead *dead)
 static bool member_recover(struct heap *h, const struct dead *dead)
 {
     bool done = true;
-    for (uint32_t i = 0; i < INFLIGHT_MAX; i++)
-        done &= finish_step(h, dead, &h->members[dead->slot].inflight[i]);
-    if (!done)
+    records_each(h, dead, record_finish_step, &done);
+    if (!done || !pages_mark(h, dead))
         return false;
     chunks_recover(h, dead);
     hand_back(h, dead);

@@ -15,4 +15,4 @@
 unsigned recover_dead(struct heap *h, bool wait);
 
 /* Free what ended members left (HSHM_EXIT=keep), except published blocks; bytes freed. */
-uint64_t reclaim_kept(struct heap *h);
+uint64_t reclaim_kept(struct thread_cache *tc);

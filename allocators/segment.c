@@ -88,6 +88,7 @@ static void view_set(struct heap *h, uint64_t base, const struct seg_header *hea
     h->chunk_count = header->chunk_count;
     h->first_chunk = header->first_chunk;
     h->link_key = header->link_key;
+    h->link_mask = ~(header->window - 1) | 14;
 }
 
 /* Opens the fast path: from here on pointers are ours or foreign by address. */
@@ -106,7 +107,6 @@ bool mine_make(struct heap *h)
     if (h->shared)
         os_advise(h->mine, h->mine_bytes, 18 /* MADV_WIPEONFORK */);
     h->mine->member_id = h->member_id;
-    h->mine->inflight_used[(INFLIGHT_MAX - 1) / 64] |= UINT64_C(1) << ((INFLIGHT_MAX - 1) % 64);
     return true;
 }
 
@@ -186,7 +186,7 @@ static bool header_fill(struct heap *h, struct seg_header *header, const struct 
     header->private_heap = !h->shared;
     os_boot_id(header->boot_id);
     os_random(&header->link_key, sizeof header->link_key);
-    header->link_key |= UINT64_C(0x8001) << 48; /* never the key that makes small numbers links */
+    header->link_key |= UINT64_C(0x8001) << 48; /* a cleared word must not look like a link */
     put(seg_make, header->state, SEG_LIVE);
     put(seg_make, header->chunk_hint, header->first_chunk);
     put(seg_make, header->chunk_high, header->first_chunk);
@@ -449,7 +449,6 @@ bool segment_rejoin(struct heap *h, const struct heap_config *c)
     h->me = &h->members[member_slot(id)];
     h->live_page = w.page;
     member_describe(h, member_slot(id), c->program, parent);
-    h->mine->inflight_used[(INFLIGHT_MAX - 1) / 64] |= UINT64_C(1) << ((INFLIGHT_MAX - 1) % 64);
     h->mine->member_id = id;
     return true;
 }

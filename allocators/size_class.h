@@ -4,10 +4,10 @@
  * 12.5 % of a block is waste.  All are multiples of 16.
  */
 #pragma once
+#include "allocators/layout.h"
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLASS_COUNT 72
 #define CLASS_MAX   UINT32_C(32768) /* larger blocks are runs of slices of their own */
 
 /* Size class of n, 1 <= n <= CLASS_MAX. */

@@ -160,10 +160,8 @@ static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
     long fd = os_open(h->path, O_RDWR, 0);
     bool done = s->runs && fd >= 0;
     if (done) {
-        s->hold_index = hold_make(h, 0, &s->seq);
-        done = s->hold_index >= 0 &&
-               witness_make(h->path, LOCK_HOLD((uint64_t)s->hold_index), true, &s->hold) &&
-               collect_runs(h, s, fd);
+        s->hold_index = hold_make(h, &s->seq, &s->hold);
+        done = s->hold_index >= 0 && collect_runs(h, s, fd);
     }
     if (fd >= 0)
         os_close(fd);
@@ -261,7 +259,6 @@ void snapshot_child(struct heap *h, struct snapshot *s, const char *program)
     h->me = &h->members[member_slot(s->child_id)];
     /* 'mine' was wiped by the kernel: no lock, no chunks, no caches. */
     h->mine->member_id = h->member_id;
-    h->mine->inflight_used[(INFLIGHT_MAX - 1) / 64] |= UINT64_C(1) << ((INFLIGHT_MAX - 1) % 64);
     member_describe(h, member_slot(h->member_id), program, parent);
     put_release(member_state, h->me->state, MEMBER_STATE(MEMBER_LIVE, member_epoch(h->member_id), 0));
     os_signals_restore(s->guard.signals);
@@ -292,9 +289,9 @@ void inherited_free(struct heap *h, struct slice *d, uint64_t off)
         os_advise(block, own_get(d->bytes), MADV_DONTNEED);
         return;
     }
-    if (link_is_sound(link_read(h, block), off))
+    if (link_is_sound(h, link_read(h, block)))
         return; /* free already, maybe by a thread that had it in hand at the fork */
-    *block = list_end(start) ^ h->link_key;
+    link_write(h, off, LIST_END);
     uint32_t used = own_get(d->used);
     if (used)
         own_put(inherited, d->used, used - 1);
@@ -315,57 +312,9 @@ void private_fork_parent(struct heap *h, struct snapshot *s)
     heap_unlock(h, s->guard);
 }
 
-static uint32_t list_length(struct heap *h, struct slice *d)
-{
-    uint32_t n = 0;
-    for (uint64_t at = own_get(d->free); !(at & 1) && n < own_get(d->reserved); n++) {
-        uint64_t next = link_read(h, at_off(h, at));
-        if (!link_is_sound(next, at))
-            break;
-        at = next;
-    }
-    return n;
-}
-
-/* Threads that are not in the child stopped anywhere: their lists of pages are
- * not to be trusted, the pages' own lists are. */
-static void adopt_lost_threads(struct heap *h, uint64_t own)
-{
-    uint64_t high = get(h->header->chunk_high);
-    for (uint64_t c = h->first_chunk; c < high; c++) {
-        if (word_state(get(h->chunks[c].word)) != CHUNK_OWNED)
-            continue;
-        uint64_t used = ~own_get(h->chunks[c].free_slices);
-        for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
-            struct slice *d = &h->slices[c * CHUNK_SLICES + i];
-            uint64_t owner = own_get(d->owner);
-            if (!(used >> i & 1) || own_get(d->kind) != SLICE_PAGE || owner == own ||
-                owner == owner_pool(h))
-                continue;
-            page_finish_merge(h, d);
-            own_put(page_used, d->used, own_get(d->capacity) - list_length(h, d));
-            own_put(page_list, d->next, 0);
-            own_put(page_list, d->prev, 0);
-            pool_put(h, own_get(d->cls), d);
-        }
-    }
-}
-
 void private_fork_child(struct heap *h, struct snapshot *s, struct thread_cache *own)
 {
-    struct mine *m = h->mine;
-    adopt_lost_threads(h, own ? own->id : 0);
-    for (struct thread_cache **at = &m->caches; *at;) {
-        struct thread_cache *tc = *at;
-        if (tc == own) {
-            at = &tc->next;
-            continue;
-        }
-        *at = tc->next;
-        tc->in_use = false;
-        tc->next = m->unused_caches;
-        m->unused_caches = tc;
-    }
+    caches_orphaned(h, own);
     put(member_facts, h->me->pid, (uint64_t)os_pid());
     heap_unlock(h, s->guard);
 }

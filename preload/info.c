@@ -21,7 +21,7 @@ static uint32_t freed_remotely(struct heap *h, const struct slice *d)
 {
     uint64_t off = get(d->remote);
     uint32_t n = 0, most = get(d->capacity);
-    while (off && !(off & 1) && n < most && off >> SLICE_SHIFT < h->slice_count &&
+    while (off && !list_is_end(off) && n < most && off >> SLICE_SHIFT < h->slice_count &&
            slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) == d && page_block_starts(d, off) &&
            page_block_index(d, off) < most) {
         n++;
@@ -36,27 +36,15 @@ static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
         const struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (get(d->kind) == SLICE_PAGE) {
             u->pages++;
-            uint32_t used = get(d->used), freed = freed_remotely(h, d);
-            u->used += (size_t)(used > freed ? used - freed : 0) * class_bytes(get(d->cls));
+            /* An idle page is counted once more, see cache_note_empty(). */
+            uint32_t used = get(d->used), free = freed_remotely(h, d) + !!(get(d->flags) & PAGE_IDLE);
+            u->used += (size_t)(used > free ? used - free : 0) * class_bytes(get(d->cls));
         } else if (get(d->kind) == SLICE_LARGE) {
             u->large++;
             u->large_bytes += get(d->bytes);
             u->used += get(d->bytes);
         }
     }
-}
-
-/* 'used' of a cache's current page is one too high. */
-static size_t surplus(struct heap *h)
-{
-    size_t bytes = 0;
-    struct guard g = heap_lock(h);
-    for (struct thread_cache *tc = h->mine->caches; tc; tc = tc->next)
-        for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
-            if (tc->classes[cls].current)
-                bytes += class_bytes(cls);
-    heap_unlock(h, g);
-    return bytes;
 }
 
 /* Other threads go on meanwhile: the sums are those of no exact moment. */
@@ -82,8 +70,6 @@ static struct usage usage_now(void)
             u.used += get(d->bytes);
         }
     }
-    size_t more = surplus(h);
-    u.used -= more < u.used ? more : u.used;
     if (u.held < u.used)
         u.held = u.used;
     return u;

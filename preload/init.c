@@ -8,7 +8,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <link.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,11 +16,12 @@
 #include <unistd.h>
 
 /* Before attach the slow path is reached through the ordinary checks: no
- * address is ours, and the empty cache's pages all are this one, whose first
- * word says that it has no free block. */
-static const uint64_t no_page[16] = { 1 };
-struct heap main_heap = { .base = (char *)(uintptr_t)no_page };
-struct thread_cache no_cache = { .id = UINT64_MAX };
+ * address is ours, and all lists of the empty cache are at offset 0, where
+ * there is this word, as later the magic number: an odd one, the end of a
+ * list. */
+static const uint64_t empty_list = LIST_END;
+struct heap main_heap = { .base = (char *)(uintptr_t)&empty_list };
+struct thread_cache no_cache = { .record_off = HOME_NOBODY / 2, .id = UINT64_MAX };
 
 __thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;
 __thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));
@@ -172,14 +172,9 @@ void preload_start(void)
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
-static int (*real_setspecific)(pthread_key_t, const void *);
-
-/* Other destructors still allocate: end in the last of libc's rounds of them. */
 static void thread_ends(void *cache)
 {
-    if (++tls_state.ending < PTHREAD_DESTRUCTOR_ITERATIONS && real_setspecific &&
-        real_setspecific(exit_key, cache) == 0)
-        return;
+    (void)cache;
     struct thread_cache *tc = tls_state.own;
     tls_cache = &no_cache;
     tls_state.own = NULL;
@@ -190,6 +185,7 @@ static void thread_ends(void *cache)
 
 static void watch_thread_end(struct thread_cache *tc)
 {
+    static int (*real_setspecific)(pthread_key_t, const void *);
     if (!exit_key_made)
         return;
     if (!real_setspecific)

@@ -121,8 +121,7 @@ EXPORT void *malloc(size_t n)
 {
     struct thread_cache *tc = tls_cache;
     if (likely(n <= DIRECT_MAX)) {
-        struct slice *d = (struct slice *)(void *)(main_heap.base + tc->direct[(n + 15) / 16]);
-        void *block = page_pop(&main_heap, d);
+        void *block = page_pop(&main_heap, cell_at(&main_heap, tc->direct[(n + 15) / 16]));
         if (likely(block != NULL))
             return block;
     }
@@ -137,10 +136,11 @@ EXPORT void free(void *p)
     if (likely(i < main_heap.slice_count)) {
         struct slice *d = &main_heap.slices[i];
         struct thread_cache *tc = tls_cache;
-        uint64_t recip = own_get(d->recip);
-        if (likely(get(d->local) == tc->id && (off & (SLICE_BYTES - 1)) * recip < recip &&
-                   !link_is_sound(link_read(&main_heap, p), off))) {
-            page_push(&main_heap, d, off);
+        uint64_t home = get(d->home), recip = own_get(d->recip);
+        if (likely(home - tc->record_off < sizeof(struct thread_record) &&
+                   (off & (SLICE_BYTES - 1)) * recip < recip &&
+                   !link_is_sound(&main_heap, link_read(&main_heap, p)))) {
+            page_push(&main_heap, cell_at(&main_heap, home), d, off);
             if (unlikely(own_get(d->used) == 0))
                 page_empty_slow(tc, d);
             return;
@@ -162,8 +162,7 @@ EXPORT void *calloc(size_t count, size_t size)
     }
     if (likely(n <= DIRECT_MAX)) {
         struct thread_cache *tc = tls_cache;
-        struct slice *d = (struct slice *)(void *)(main_heap.base + tc->direct[(n + 15) / 16]);
-        void *block = page_pop(&main_heap, d);
+        void *block = page_pop(&main_heap, cell_at(&main_heap, tc->direct[(n + 15) / 16]));
         if (likely(block != NULL))
             return memset(block, 0, n);
     }

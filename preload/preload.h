@@ -24,7 +24,6 @@ extern enum preload_mode preload_mode;
 extern __thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec")));
 struct thread_state {
     struct thread_cache *own;
-    unsigned ending;     /* rounds of destructors that we have seen */
     uint32_t libc_depth; /* > 0: blocks made now are libc's own affair, see libc_blocks.c */
     bool ended;          /* its destructors have run: nothing may be cached any more */
     bool starting;       /* inside preload_start() */
