@@ -8,7 +8,7 @@
 # make bench            the first table of benchmarks; bench-quick: minutes; bench-full: all of them
 # make deps             install what tests and benches need on Debian     (SET=demo|check|full)
 # make install          and uninstall; PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib
-# make docs             write the option table of README.md anew; docs-check: is it up to date?
+# make docs             write the generated parts of the documents anew; docs-check: up to date?
 # make style            clang-format, clang-tidy, cppcheck, include directions (layers)
 # make format           write the sources as clang-format wants them
 # make compile_commands.json | clean | help
@@ -219,16 +219,11 @@ compile_commands.json: Makefile $(C_SRC)
 
 # ---- documents --------------------------------------------------------------------------------
 
-with_table = TABLE="$$($(TOOL) options --markdown)" awk '\
-  /<!-- options -->/ { print; print ENVIRON["TABLE"]; skip = 1 } \
-  /<!-- \/options -->/ { skip = 0 } !skip' README.md
-
-docs: $(TOOL)
-	@$(with_table) > build/README.md && mv build/README.md README.md
+docs: all
+	TOOL=$(TOOL) docs/generate.sh
 
 docs-check: all
-	@if grep -qs '<!-- options -->' README.md && [ -x $(TOOL) ]; then \
-	  $(with_table) | diff -u README.md - || { echo "README.md is stale: run make docs"; exit 1; }; fi
+	@TOOL=$(TOOL) docs/generate.sh --check
 
 # ---- install ----------------------------------------------------------------------------------
 

@@ -189,10 +189,19 @@ void *heap_realloc(struct thread_cache *tc, void *p, size_t n)
     return block;
 }
 
+/* OS pages that chunks have; a private heap keeps no ledger. */
+static uint64_t pages_held(struct heap *h)
+{
+    uint64_t high = get_acquire(h->header->chunk_high), sum = 0;
+    for (uint64_t c = h->first_chunk; c < high; c++)
+        sum += get(h->chunks[c].charged);
+    return sum;
+}
+
 bool heap_trim(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
-    uint64_t before = get(h->header->charged);
+    uint64_t before = pages_held(h);
     cache_sweep_all(tc);
     struct guard g = heap_lock(h);
     member_collect(h);
@@ -200,5 +209,5 @@ bool heap_trim(struct thread_cache *tc)
     held_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);
-    return get(h->header->charged) < before;
+    return pages_held(h) < before;
 }

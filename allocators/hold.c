@@ -84,28 +84,35 @@ void held_sweep(struct heap *h)
     }
 }
 
-int hold_make(struct heap *h, uint64_t bytes, uint32_t *seq)
+int hold_make(struct heap *h, uint32_t *seq, struct witness *w)
 {
     *seq = (uint32_t)fetch_add(hold_seq, h->header->hold_seq, 1) + 1;
+    /* Before the entry: if we die in between, the count errs on the high side.  One
+     * too low would become 0, "no hold lives", while another one does. */
+    fetch_add(holds_live, h->header->holds_live, 1);
     for (uint32_t i = 0; i < HOLD_MAX; i++) {
         uint64_t high = get_acquire(h->header->holds_high);
         if (i >= high) {
             if (!commit_metadata(h, SEG_HOLDS_OFF + i * sizeof(struct seg_hold),
                                  sizeof(struct seg_hold)))
-                return -1;
+                break;
             while (high <= i && !cas(holds_high, h->header->holds_high, &high, i + 1))
                 ;
         }
         uint64_t state = get(h->holds[i].state);
-        if (hold_in_use(state) || !cas(hold_state, h->holds[i].state, &state, 1 | (uint64_t)*seq << 8))
+        /* The lock first: a hold in use without one is taken for ended. */
+        if (hold_in_use(state) || !witness_make(h->path, LOCK_HOLD(i), true, w))
             continue;
+        if (!cas(hold_state, h->holds[i].state, &state, 1 | (uint64_t)*seq << 8)) {
+            witness_drop(w);
+            continue;
+        }
         put(hold_facts, h->holds[i].seq, *seq);
         put(hold_facts, h->holds[i].creator, h->member_id);
-        put(hold_facts, h->holds[i].bytes, bytes);
         put(hold_facts, h->holds[i].made_ms, os_now_ms());
-        fetch_add(holds_live, h->header->holds_live, 1);
         return (int)i;
     }
+    fetch_sub(holds_live, h->header->holds_live, 1);
     return -1;
 }
 

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "allocators/heap.h"
+#include "allocators/member.h"
 
 bool hold_covers(struct heap *h, struct slice *d);
 
@@ -27,6 +28,6 @@ void held_add(struct heap *h, struct slice *d);
 /* Give back those whose holds have ended.  Lock held. */
 void held_sweep(struct heap *h);
 
-/* Make a hold; its entry's index, or -1.  The caller locks its byte. */
-int hold_make(struct heap *h, uint64_t bytes, uint32_t *seq);
+/* Make a hold and its lock; its entry's index, or -1. */
+int hold_make(struct heap *h, uint32_t *seq, struct witness *w);
 void hold_end(struct heap *h, int hold);

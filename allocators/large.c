@@ -149,7 +149,8 @@ static void huge_end(struct heap *h, struct slice *d)
 void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *zero)
 {
     uint64_t bytes = round_up(n, OS_PAGE);
-    if (bytes < n || bytes > h->chunk_count << CHUNK_SHIFT || h->unusable)
+    uint64_t window = h->chunk_count << CHUNK_SHIFT;
+    if (bytes < n || bytes > window || align > window || h->unusable)
         return NULL;
     struct guard g = heap_lock(h);
     run_purge(h, false);

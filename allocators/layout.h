@@ -171,7 +171,7 @@ SIZE(seg_member, 4096);
 /* A hold: while any address space still maps the snapshot of one fork, the
  * pages it covers are not allocated from.  Its life is a lock on its byte. */
 struct seg_hold {
-    sh64_t state;   /*  0  0 free, 1 in use, | holder's member id << 8 */
+    sh64_t state;   /*  0  0 free, 1 in use, | number of the hold << 8 */
     sh64_t seq;     /*  8  seg_header.hold_seq when it was made */
     sh64_t creator; /* 16  member id of the parent */
     sh64_t bytes;   /* 24  what the snapshot copied */
@@ -199,7 +199,7 @@ enum chunk_state { CHUNK_FREE = 0, CHUNK_OWNED, CHUNK_ORPHAN, CHUNK_PART, CHUNK_
 
 struct chunk {
     sh64_t word;
-    sh64_t free_slices; /*  8  bit set = free; changed by CAS, recomputed from slice.kind after death */
+    sh64_t free_slices; /*  8  bit set = free; the owner's, recomputed from slice.kind after death */
     sh64_t pending;     /* 16  hint: slices whose large block somebody else freed */
     sh32_t charged;     /* 24  OS pages charged for it */
     sh32_t dirty;       /* 28  enum chunk_dirt */
@@ -327,6 +327,7 @@ static_assert(SEG_MEMBERS_OFF + MEMBER_MAX * sizeof(struct seg_member) <= SEG_CH
 #define LOCK_MEMBER(slot) ((UINT64_C(1) << 60) + (slot))
 #define LOCK_HOLD(hold)   ((UINT64_C(1) << 60) + (UINT64_C(1) << 20) + (hold))
 #define LOCK_CREATE       ((UINT64_C(1) << 60) + (UINT64_C(1) << 21))
+#define LOCK_RECLAIM      (LOCK_CREATE + 1) /* one at a time frees what ended members kept */
 
 /* Changes when a structure changes its size or the OS page differs. */
 static inline uint32_t layout_abi(void)

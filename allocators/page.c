@@ -192,6 +192,9 @@ uint32_t page_collect(struct heap *h, struct slice *d)
     return n;
 }
 
+/* A mark in the page's kept bits stays until the owner merges the list: an
+ * adopter takes for free what is neither marked nor on the list, so a block
+ * must never be neither while its free is under way. */
 void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
 {
     uint64_t head = get(d->remote);

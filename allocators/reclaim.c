@@ -9,6 +9,8 @@
 #include "allocators/run.h"
 #include "allocators/thread_cache.h"
 
+#include <fcntl.h>
+
 /* The slot is not given out again with this id while a chunk bears it. */
 static bool id_is_current(struct heap *h, uint64_t id)
 {
@@ -42,7 +44,8 @@ static bool in_flight(struct heap *h, uint64_t off)
     return false;
 }
 
-/* Freed already, but its owner has not looked yet. */
+/* Freed already, and still marked: whoever merges the list clears the mark.
+ * Asked after in_flight(): a free that was under way is over then. */
 static bool is_freed(struct heap *h, struct slice *d, uint64_t off)
 {
     return link_is_sound(h, link_read(h, at_off(h, off))) && page_lists_have(h, d, off);
@@ -57,9 +60,11 @@ static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
     for (uint32_t block = 0; block < get(d->capacity); block++) {
         uint64_t off = slice_off(h, d) + block * size;
         if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
-            is_freed(h, d, off) || !kept_forget(h, d, off))
+            is_freed(h, d, off))
             continue;
-        if (!pooled)
+        if (pooled)
+            kept_forget(h, d, off);
+        else
             page_free_remote(h, &tc->record->step, d, off);
         bytes += size;
     }
@@ -89,7 +94,7 @@ static uint64_t reclaim_chunk(struct thread_cache *tc, uint32_t c)
     return bytes;
 }
 
-uint64_t reclaim_kept(struct thread_cache *tc)
+static uint64_t reclaim_locked(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
     uint64_t bytes = 0, high = get_acquire(h->header->chunk_high);
@@ -110,5 +115,16 @@ uint64_t reclaim_kept(struct thread_cache *tc)
     pool_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);
+    return bytes;
+}
+
+/* Two at a time would free a block twice: nothing says whose it is to free. */
+uint64_t reclaim_kept(struct thread_cache *tc)
+{
+    long fd = os_open(tc->heap->path, O_RDWR, 0);
+    if (fd < 0)
+        return 0;
+    uint64_t bytes = os_lock(fd, LOCK_RECLAIM) == 0 ? reclaim_locked(tc) : 0;
+    os_close(fd);
     return bytes;
 }

@@ -32,9 +32,9 @@ static uint64_t aligned_only(uint64_t starts, uint32_t align)
 static uint8_t bin_of(uint64_t free)
 {
     uint8_t bin = 0;
-    for (; free && bin < 7; bin++)
+    for (; free && bin < 6; bin++)
         free &= free >> (UINT32_C(1) << bin); /* now: starts of runs of 2^(bin + 1) */
-    return bin;
+    return free ? 7 : bin;
 }
 
 static void bin_remove(struct mine *m, uint32_t c)

@@ -160,10 +160,8 @@ static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
     long fd = os_open(h->path, O_RDWR, 0);
     bool done = s->runs && fd >= 0;
     if (done) {
-        s->hold_index = hold_make(h, 0, &s->seq);
-        done = s->hold_index >= 0 &&
-               witness_make(h->path, LOCK_HOLD((uint64_t)s->hold_index), true, &s->hold) &&
-               collect_runs(h, s, fd);
+        s->hold_index = hold_make(h, &s->seq, &s->hold);
+        done = s->hold_index >= 0 && collect_runs(h, s, fd);
     }
     if (fd >= 0)
         os_close(fd);

@@ -265,7 +265,7 @@ static bool find(struct thread_cache *tc, unsigned cls)
     cache_unpark(tc, cls);
     if (!list_is_end(own_get(cell->free)))
         return true;
-    for (unsigned tries = 0; tries < 4 && from_member(tc, cls); tries++)
+    while (from_member(tc, cls)) /* pages of the dead may turn out to be full */
         if (!list_is_end(own_get(cell->free)) || from_remote(tc, cls, LOOK_REMOTE) ||
             from_fresh(tc, cls))
             return true;

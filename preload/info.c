@@ -1,6 +1,7 @@
 /* info.c - what programs ask about their heap, and the report at exit. */
 #include "preload/preload.h"
 #include "allocators/adopt.h"
+#include "allocators/page.h"
 #include "config/log.h"
 
 #include <errno.h>
@@ -14,13 +15,30 @@ struct usage {
     size_t held, used, pages, large, large_bytes, keep;
 };
 
+/* Blocks that others have freed and their owner has not yet collected.  The list
+ * changes under our eyes: each step is checked, none leaves the page. */
+static uint32_t freed_remotely(struct heap *h, const struct slice *d)
+{
+    uint64_t off = get(d->remote);
+    uint32_t n = 0, most = get(d->capacity);
+    while (off && !list_is_end(off) && n < most && off >> SLICE_SHIFT < h->slice_count &&
+           slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) == d && page_block_starts(d, off) &&
+           page_block_index(d, off) < most) {
+        n++;
+        off = link_read(h, at_off(h, off));
+    }
+    return n;
+}
+
 static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
 {
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         const struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (get(d->kind) == SLICE_PAGE) {
             u->pages++;
-            u->used += (size_t)(get(d->used) - !!(get(d->flags) & PAGE_IDLE)) * class_bytes(get(d->cls));
+            /* An idle page is counted once more, see cache_note_empty(). */
+            uint32_t used = get(d->used), free = freed_remotely(h, d) + !!(get(d->flags) & PAGE_IDLE);
+            u->used += (size_t)(used > free ? used - free : 0) * class_bytes(get(d->cls));
         } else if (get(d->kind) == SLICE_LARGE) {
             u->large++;
             u->large_bytes += get(d->bytes);
@@ -87,6 +105,9 @@ EXPORT struct mallinfo mallinfo(void)
     };
 }
 
+/* Older names of glibc's. */
+EXPORT struct mallinfo __libc_mallinfo(void) __attribute__((alias("mallinfo")));
+
 /* Its parameters tune glibc's allocator; ours has none of them, and glibc too
  * answers 1 to those it does not know. */
 EXPORT int mallopt(int parameter, int value)
@@ -94,6 +115,8 @@ EXPORT int mallopt(int parameter, int value)
     (void)parameter, (void)value;
     return 1;
 }
+
+EXPORT __typeof__(mallopt) __libc_mallopt __attribute__((alias("mallopt"), copy(mallopt)));
 
 EXPORT int malloc_trim(size_t pad)
 {

@@ -30,7 +30,9 @@ static void *libc_alloc(size_t n, size_t align, bool zero)
 
 static void *out_of_memory(size_t n, size_t align, bool zero)
 {
-    if (n <= PTRDIFF_MAX && main_heap.shared) {
+    /* What no segment could hold is the program's own affair. */
+    if (n < main_heap.slice_count << SLICE_SHIFT && align < main_heap.slice_count << SLICE_SHIFT &&
+        main_heap.shared) {
         if (option_number(OPT_FULL) == FULL_PRIVATE) {
             log_once("segment %s is full: more memory comes from a private heap (HSHM_FULL=private)",
                      main_heap.name);
