@@ -99,12 +99,9 @@ static void chunk_start(struct heap *h, uint32_t c)
     put_release(chunk_dirt, chunk->dirty, DIRT_BY_SLICE);
 }
 
-uint32_t chunk_claim(struct heap *h)
+static uint32_t claim_between(struct heap *h, uint64_t from, uint64_t to)
 {
-    uint64_t from = get(h->header->chunk_hint);
-    if (from < h->first_chunk || from > h->chunk_count)
-        from = h->first_chunk;
-    for (uint64_t i = from; i < h->chunk_count; i++) {
+    for (uint64_t i = from; i < to; i++) {
         uint32_t c = (uint32_t)i;
         if (!table_covers(h, i))
             return 0;
@@ -126,6 +123,17 @@ uint32_t chunk_claim(struct heap *h)
         return c;
     }
     return 0;
+}
+
+uint32_t chunk_claim(struct heap *h)
+{
+    uint64_t from = get(h->header->chunk_hint);
+    if (from < h->first_chunk || from > h->chunk_count)
+        from = h->first_chunk;
+    uint32_t c = claim_between(h, from, h->chunk_count);
+    /* The hint may be too high: it is lowered after a chunk is free, and whoever
+     * freed it may have died in between. */
+    return c || from == h->first_chunk ? c : claim_between(h, h->first_chunk, from);
 }
 
 /* Free chunks keep their memory for whoever comes next, up to a limit; what
@@ -231,10 +239,8 @@ static uint32_t run_take(struct heap *h, uint32_t first, uint32_t n)
     return UINT32_MAX;
 }
 
-uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align)
+static uint32_t claim_run_from(struct heap *h, uint64_t from, uint32_t n, uint32_t step)
 {
-    uint32_t step = align > CHUNK_BYTES ? (uint32_t)(align >> CHUNK_SHIFT) : 1;
-    uint64_t from = get(h->header->chunk_hint);
     uint64_t first = round_up(from < h->first_chunk ? h->first_chunk : from, step);
     while (first + n <= h->chunk_count) {
         uint32_t blocked = run_take(h, (uint32_t)first, n);
@@ -253,17 +259,24 @@ uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align)
     return 0;
 }
 
+uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align)
+{
+    uint32_t step = align > CHUNK_BYTES ? (uint32_t)(align >> CHUNK_SHIFT) : 1;
+    uint64_t from = get(h->header->chunk_hint);
+    uint32_t first = claim_run_from(h, from, n, step);
+    return first || from <= h->first_chunk ? first : claim_run_from(h, h->first_chunk, n, step);
+}
+
 void chunk_huge_publish(struct heap *h, uint32_t first, uint32_t n)
 {
     uint64_t seen = get_acquire(h->chunks[first].word);
     cas(chunk_huge, h->chunks[first].word, &seen, LAYOUT_CHUNK_WORD(CHUNK_HUGE, word_member(seen), n));
 }
 
-void chunk_huge_retract(struct heap *h, uint32_t first)
+bool chunk_huge_retract(struct heap *h, uint32_t first, uint64_t word)
 {
-    uint64_t seen = get_acquire(h->chunks[first].word);
-    cas(chunk_retract, h->chunks[first].word, &seen,
-        LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, word_length(seen)));
+    return cas(chunk_retract, h->chunks[first].word, &word,
+               LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, word_length(word)));
 }
 
 bool chunk_run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)

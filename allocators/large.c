@@ -138,8 +138,11 @@ static void huge_end(struct heap *h, struct slice *d)
     uint32_t first = chunk_of(slice_index(h, d));
     uint64_t word = get_acquire(h->chunks[first].word);
     uint32_t n = word_length(word);
+    /* The one who freed it and one who recovers its owner may both be here. */
+    if (word_state(word) != CHUNK_HUGE || (get_acquire(d->remote) & 0xff) != LARGE_FREED ||
+        !chunk_huge_retract(h, first, word))
+        return;
     charge_take_over(h, first, n, word_member(word));
-    chunk_huge_retract(h, first);
     put_release(slice_free, d->kind, SLICE_FREE);
     chunk_release_huge(h, first);
 }

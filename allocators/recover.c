@@ -337,33 +337,38 @@ static void huge_recover(struct heap *h, const struct dead *dead, uint32_t c)
     heap_unlock(h, g);
 }
 
+/* A part that no head covers, or the head of a block being taken apart. */
+static void part_recover(struct heap *h, uint32_t c, uint64_t word)
+{
+    bool head = word_length(word) > 1;
+    if (head && !chunk_huge_retract(h, c, word))
+        return;
+    if (get(h->chunks[c].described)) /* it may still call itself a block */
+        slices_clear(&h->slices[c * CHUNK_SLICES], 1);
+    if (head)
+        chunk_release_huge(h, c);
+    else
+        chunk_release_dead(h, c, CHUNK_PART);
+}
+
 static void chunks_recover(struct heap *h, const struct dead *dead)
 {
     uint64_t high = get_acquire(h->header->chunk_high);
     for (uint64_t i = h->first_chunk; i < high; i++) {
         uint32_t c = (uint32_t)i;
         uint64_t word = get_acquire(h->chunks[c].word);
-        if (word_member(word) != dead->id)
-            continue;
-        switch (word_state(word)) {
-        case CHUNK_OWNED:
+        enum chunk_state state = word_state(word);
+        bool dead_ones = word_member(word) == dead->id;
+        if (state == CHUNK_OWNED && dead_ones)
             chunk_recover(h, dead, c);
-            break;
-        case CHUNK_HUGE:
+        else if (state == CHUNK_HUGE && dead_ones)
             huge_recover(h, dead, c);
-            i += word_length(word) ? word_length(word) - 1 : 0;
-            break;
-        case CHUNK_PART:
-            if (word_length(word) > 1) { /* the head of a block that was being taken apart */
-                chunk_huge_retract(h, c);
-                chunk_release_huge(h, c);
-            } else {
-                chunk_release_dead(h, c, CHUNK_PART);
-            }
-            break;
-        default:
-            break;
-        }
+        else if (state == CHUNK_PART && dead_ones)
+            part_recover(h, c, word);
+        /* Parts bear the id of the block's maker, even while somebody else takes
+         * it apart: as long as a head covers them they are in its hands. */
+        if ((state == CHUNK_HUGE || state == CHUNK_PART) && word_length(word) > 1)
+            i += word_length(word) - 1;
     }
 }
 
