@@ -455,6 +455,22 @@ bool segment_rejoin(struct heap *h, const struct heap_config *c)
 
 /* ---- leaving, removing --------------------------------------------------------------------------------- */
 
+/* Does anybody live who is not leaving too?  If two leave at once each would
+ * wait for the other to be gone, and the file would stay. */
+static bool members_stay_fd(long fd, const struct seg_header *header, uint32_t except)
+{
+    uint64_t high = get_acquire(header->members_high), state;
+    for (uint64_t slot = 0; slot < high && slot < MEMBER_MAX; slot++) {
+        if (slot == except || !os_lock_held(fd, LOCK_MEMBER(slot)))
+            continue;
+        if (os_pread(fd, &state, sizeof state, SEG_MEMBERS_OFF + slot * sizeof(struct seg_member)) !=
+                sizeof state ||
+            state_of(state) != MEMBER_LEAVING)
+            return true;
+    }
+    return false;
+}
+
 /* Under LOCK_CREATE: announce, ask every member once more, then unlink.  A
  * joiner locks its slot first and looks at 'state' then: one of us sees the
  * other.  If we die in between, the next holder of the lock starts over. */
@@ -470,7 +486,7 @@ static bool remove_locked(long fd, const char *path, uint32_t except)
         return false;
     put_release(seg_removing, header->state, SEG_REMOVING);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    bool idle = !members_alive_fd(fd, except);
+    bool idle = !members_stay_fd(fd, header, except);
     if (idle) {
         os_unlink(path);
         put_release(seg_removed, header->state, SEG_REMOVED);
@@ -488,7 +504,14 @@ bool segment_remove_if_idle(const char *path, uint32_t except)
         return true;
     if (fd < 0)
         return false;
-    bool gone = os_lock(fd, LOCK_CREATE) == 0 && remove_locked(fd, path, except);
+    /* Somebody else may be looking just now, and have found us alive: look after
+     * it.  Not for ever, it may have been stopped. */
+    long rc = os_lock(fd, LOCK_CREATE);
+    for (unsigned i = 0; rc < 0 && except < MEMBER_MAX && i < 200; i++) {
+        os_sleep_us(250);
+        rc = os_lock(fd, LOCK_CREATE);
+    }
+    bool gone = rc == 0 && remove_locked(fd, path, except);
     os_close(fd);
     return gone;
 }
