@@ -106,6 +106,10 @@ $(B)/tests/process/test_% $(B)/tests/stress/test_%: HARDEN =
 $(B)/tests/process/test_%: $(O)/tests/process/test_%.o
 	@mkdir -p $(@D)
 	$(link) $< -lcriterion -o $@
+# These are members themselves, and step through or count what the core does.
+$(B)/tests/process/test_every_instruction: $(O)/tests/process/test_every_instruction.o $(call objects,$(CORE_SRC))
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) -lcriterion -o $@
 $(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
 	@mkdir -p $(@D)
 	$(link) $< -lcriterion -o $@

@@ -61,11 +61,9 @@ size_t heap_usable_size(struct heap *h, const void *p)
 /* ---- allocating --------------------------------------------------------------------------- */
 
 /* No memory: look for dead members, take over what they left free, give back
- * what is idle.  True if a second try is worth it. */
-static bool relieve(struct thread_cache *tc)
+ * what is idle. */
+void heap_relieve(struct heap *h)
 {
-    struct heap *h = tc->heap;
-    cache_sweep_all(tc);
     recover_dead(h, true);
     struct guard g = heap_lock(h);
     while (adopt_chunk(h))
@@ -74,6 +72,12 @@ static bool relieve(struct thread_cache *tc)
     held_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);
+}
+
+static bool relieve(struct thread_cache *tc)
+{
+    cache_sweep_all(tc);
+    heap_relieve(tc->heap);
     return true;
 }
 

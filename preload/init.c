@@ -234,6 +234,10 @@ struct thread_cache *cache_get(void)
     if (likely(tc != NULL && tc->id != 0))
         return tc;
     tc = cache_make(&main_heap);
+    if (unlikely(!tc)) {
+        heap_relieve(&main_heap);
+        tc = cache_make(&main_heap);
+    }
     if (!tc || tls_state.ended)
         return tc;
     tls_state.own = tc;

@@ -53,6 +53,8 @@ static void *out_of_memory(size_t n, size_t align, bool zero)
 static void *alloc_slow(size_t n, size_t align, bool zero)
 {
     struct thread_cache *tc = cache_get();
+    if (!tc && preload_mode == MODE_HEAP && main_heap.shared && !tls_state.libc_depth) /* not even room for a thread's record */
+        return out_of_memory(n, align, zero);
     if (!tc || tls_state.libc_depth || (preload_slow && mode_sends_to_libc(n)))
         return libc_alloc(n, align, zero);
     void *p = preload_slow ? mode_malloc(tc, n, align, zero)

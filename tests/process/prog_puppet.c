@@ -1,6 +1,7 @@
 /* prog_puppet - does what its standard input says, one command a line, one number for an answer.
  *
- *   m SIZE            malloc            c SIZE   calloc: 1 if it is all zero, the block goes to the pile
+ *   m SIZE            malloc            T SIZE   malloc in a new thread
+ *   c SIZE            calloc: 1 if it is all zero, the block goes to the pile
  *   r PTR SIZE        realloc           f PTR    free
  *   w PTR SIZE BYTE   fill              v PTR SIZE BYTE   are they all so?
  *   n COUNT SIZE      as many blocks on the pile, filled; how many it got
@@ -31,6 +32,20 @@ struct item {
 };
 static struct item *pile;
 static size_t piled;
+
+static void *thread_malloc(void *size)
+{
+    return malloc((size_t)size);
+}
+
+static uint64_t in_new_thread(uint64_t size)
+{
+    pthread_t thread;
+    void *block = NULL;
+    if (pthread_create(&thread, NULL, thread_malloc, (void *)size) == 0)
+        pthread_join(thread, &block);
+    return (uintptr_t)block;
+}
 
 static int read_line(char *line, size_t size)
 {
@@ -109,6 +124,8 @@ static uint64_t obey(char verb, uint64_t a, uint64_t b, uint64_t c)
     switch (verb) {
     case 'm':
         return (uintptr_t)malloc(a);
+    case 'T':
+        return in_new_thread(a);
     case 'c': {
         unsigned char *block = calloc(1, a);
         uint64_t zero = block && all(block, a, 0);
