@@ -387,7 +387,9 @@ add("small-c", "debug", need=["gcc"], setup=SMALL, stats=["small"], sh="./small;
 add("gdb", "debug", need=["gdb", "gcc"], setup=SMALL, driver=True, stats=["small"], timeout=300,
     normal=[(r"0x[0-9a-f]+", "0xX"), (r"(process|Thread|LWP) \d+", r"\1 N"), (r"\(LWP \d+\)", "(LWP N)"),
             (r"^\[(New|Thread|Detaching|Inferior).*\n", ""), (r"^process N$", "process N")], sh=r"""
-    gdb -nx -batch -ex 'set debuginfod enabled off' -ex 'set startup-with-shell off' -ex "set exec-wrapper $UNDER" -ex 'break stop_here' -ex run -ex bt \
+    # An exec-wrapper needs a shell, which would be preloaded too: the environment is set instead.
+    for word in ${UNDER#*/env}; do set -- "$@" -ex "set environment ${word%%=*} ${word#*=}"; done
+    gdb -nx -batch -ex 'set debuginfod enabled off' -ex 'set startup-with-shell off' "$@" -ex 'break stop_here' -ex run -ex bt \
         -ex 'print text' -ex 'finish' -ex 'print (int)strlen((char*)text)' -ex 'call (int)churn((void*)7)' -ex 'watch *(char*)text' -ex 'info threads' -ex 'delete' -ex continue ./small 2>&1 |
         grep -vE 'libthread_db|^Using host|debuginfod'
 """)
