@@ -6,7 +6,7 @@
  *   private   reports that its bytes did not come from the segment
  *   nostats   writes no line          count    counts one malloc too many
  *   leave     leaves a segment file   noise    writes to stderr
- *   status    changes the exit status
+ *   status    changes the exit status  torn     fork shares the heap
  *   hang      never ends              libc     asks libc's malloc for every hundredth block
  */
 #define _GNU_SOURCE
@@ -131,7 +131,8 @@ static void *take(size_t alignment, size_t size)
         size_t length = (size_t)1 << class;
         if ((size_t)(end - next) < length) {
             size_t room = length > (16u << 20) ? length : 16u << 20;
-            next = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            int sharing = fault("torn") ? MAP_SHARED : MAP_PRIVATE;
+            next = mmap(NULL, room, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             if (next == MAP_FAILED) {
                 next = end = NULL;
                 atomic_flag_clear(&lock);

@@ -24,8 +24,8 @@ static int step_%(i)d_%(k)d(int x) {
     for (int j = 1; j < %(n)d; j++) s.a[j] = s.a[j - 1] * 31 + j %% (x + 7);
     snprintf(s.text, sizeof s.text, "%%d", s.a[%(n)d - 1]);
     return (int)strlen(s.text) + (s.a[%(n)d - 1] & 0xff);
-}""" % {"i": i, "k": k, "n": 8 + k} for k in range(25))
-    calls = "".join("    total += step_%d_%d(x + %d);\n" % (i, k, k) for k in range(25))
+}""" % {"i": i, "k": k, "n": 8 + k} for k in range(10))
+    calls = "".join("    total += step_%d_%d(x + %d);\n" % (i, k, k) for k in range(10))
     write("%s/f%d.c" % (folder, i), """#include <stdio.h>
 #include <string.h>
 %s#include "../generated.h"
@@ -41,13 +41,13 @@ write("src/main.c", '#include <stdio.h>\n#include "../generated.h"\n' +
       "".join("    t += f%d(%d);\n" % (i, i) for i in range(COUNT)) +
       '    printf("total %ld limit %d\\n", t, LIMIT);\n    return 0;\n}\n')
 write("Makefile", r"""
-CFLAGS = -O2 -g -Wall -fPIC -fwrapv
+CFLAGS = -O1 -g -Wall -fPIC -fwrapv
 SRC := $(sort $(wildcard src/*.c))
 LIB := $(sort $(wildcard lib/*.c))
 ODD := $(wordlist 1,10,$(LIB))
 EVEN := $(wordlist 11,40,$(LIB))
 KIND := $(shell echo $$( (x=sub; echo $$x); echo kind ))
-all: app report
+all: app
 generated.h: Makefile
 	@n=0; for i in $$(seq 20); do n=$$(( $$(x=$$n; echo $$((x + i))) )); done; \
 	    echo "#define LIMIT $$n" > $@.tmp; echo '#define KIND "$(KIND)"' >> $@.tmp; mv $@.tmp $@
