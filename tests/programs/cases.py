@@ -369,7 +369,7 @@ STRESS = r"""
         grep -E '(failed|error|unsuccessful|SIG[A-Z]+|corrupt|hshm)' out | grep -v 'failed: 0$'; grep -c 'successful run' out; echo "$* $s"; }
 """
 for name, options in (("malloc", "--malloc 2 --malloc-ops 20000 --malloc-bytes 64m --verify"),
-                      ("malloc-threads", "--malloc 1 --malloc-ops 2000 --malloc-bytes 32m --malloc-pthreads 3 --malloc-touch --verify"),
+                      ("malloc-threads", "--malloc 1 --malloc-ops 200 --malloc-bytes 8m --malloc-pthreads 3 --malloc-touch --verify"),
                       ("bigheap", "--bigheap 1 --bigheap-ops 3000 --bigheap-growth 64k --verify"),
                       ("fork", "--fork 2 --fork-ops 1000"), ("vfork", "--vfork 2 --vfork-ops 1000"),
                       ("clone", "--clone 1 --clone-ops 60"), ("daemon", "--daemon 1 --daemon-ops 200"),
