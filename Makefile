@@ -1,0 +1,284 @@
+# make                  build/libhshm_preload.so and build/hshm           (CC=clang works too)
+# make check            every test, within minutes                        (T=page: only those matching)
+# make check-unit       only the unit tests     (SAN=address|undefined|thread|address,undefined)
+# make check-san        the unit tests under ASan+UBSan and under TSan
+# make check-programs   the long list of real programs under the preload
+# make stress           the long tests: all blocks, all processes, all threads
+# make demo             the main job, shown on real input
+# make bench            the first table of benchmarks; bench-quick: minutes; bench-full: all of them
+# make deps             install what tests and benches need on Debian     (SET=demo|check|full)
+# make install          and uninstall; PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib
+# make docs             write the generated parts of the documents anew; docs-check: up to date?
+# make style            clang-format, clang-tidy, cppcheck, include directions (layers)
+# make format           write the sources as clang-format wants them
+# make compile_commands.json | clean | help
+
+VERSION := 0.1.0
+SONAME  := libhshm_preload.so.0
+
+PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+BINDIR  ?= $(PREFIX)/bin
+INCDIR  ?= $(PREFIX)/include
+MANDIR  ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share
+DESTDIR ?=
+
+SET ?= check
+SAN ?=
+T   ?=
+
+comma := ,
+B     := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+O     := $(B)/obj
+
+# ---- flags ----------------------------------------------------------------------------------
+
+CFLAGS ?= -O2 -g
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+            -Wpointer-arith
+
+# For all code of ours.  initial-exec: a thread-local read is one instruction and never allocates.
+BASE_CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE -DHSHM_VERSION='"$(VERSION)"' -MMD -MP
+OUR_CFLAGS    := -std=gnu11 -pthread $(WARNINGS) -fPIC -fvisibility=hidden \
+                 -ftls-model=initial-exec -fno-plt
+# Compilers replace malloc + memset by calloc, and drop pairs of malloc and free.  Code that is
+# malloc must not be rewritten into calls of itself; a test that only calls malloc must call it.
+NO_BUILTIN    := -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
+HARDEN        := -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack
+# initfirst: our constructor runs before those of all other libraries.
+PRELOAD_LDFLAGS := -shared -Wl,-soname,$(SONAME) -Wl,-z,initfirst,-z,nodelete \
+                   -Wl,--version-script=preload/exports.map
+
+ifneq ($(SAN),)
+SAN_FLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
+HARDEN    :=
+endif
+# Criterion does not run under ThreadSanitizer; a small stand-in does.
+CRITERION := -lcriterion
+ifeq ($(SAN),thread)
+CRITERION      := $(O)/tests/unit/tsan/criterion.o
+BASE_CPPFLAGS  += -Itests/unit/tsan
+endif
+
+compile = $(CC) $(BASE_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(NO_BUILTIN) $(SAN_FLAGS) $(CFLAGS)
+link    = $(CC) -pthread $(HARDEN) $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
+
+# ---- what is made of what ---------------------------------------------------------------------
+
+CORE_SRC    := $(wildcard allocators/*.c config/*.c)
+PRELOAD_SRC := $(filter-out config/options_print.c, $(wildcard preload/*.c gpu_hooks/*.c) $(CORE_SRC))
+TOOL_SRC    := $(wildcard tool/*.c) $(CORE_SRC)
+UNIT_SRC    := $(wildcard tests/unit/*.c)
+PROCESS_SRC := $(wildcard tests/process/test_*.c tests/stress/test_*.c)
+PROG_SRC    := $(wildcard tests/process/prog_*.c tests/stress/prog_*.c)
+LIB_SRC     := $(wildcard tests/process/lib_*.c)
+C_SRC       := $(sort $(PRELOAD_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROCESS_SRC) $(PROG_SRC) $(LIB_SRC))
+
+objects = $(patsubst %.c,$(O)/%.o,$(1))
+
+PRELOAD       := $(B)/libhshm_preload.so
+TOOL          := $(B)/hshm
+UNIT_TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+UNIT_SUPPORT  := $(call objects,$(filter-out tests/unit/test_%,$(UNIT_SRC)))
+PROCESS_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(PROCESS_SRC))
+PROGS         := $(patsubst %.c,$(B)/tests/%,$(notdir $(PROG_SRC)))
+LIBS          := $(patsubst %.c,$(B)/tests/%.so,$(notdir $(LIB_SRC)))
+
+all: $(if $(wildcard preload/*.c),$(PRELOAD)) $(if $(wildcard tool/*.c),$(TOOL)) \
+     $(if $(SAN),$(UNIT_TESTS))
+
+$(PRELOAD): $(call objects,$(PRELOAD_SRC)) preload/exports.map
+	$(link) $(PRELOAD_LDFLAGS) $(filter %.o,$^) -o $@
+	@ln -sf $(@F) $(@D)/$(SONAME)
+
+$(TOOL): $(call objects,$(TOOL_SRC))
+	$(link) $(filter %.o,$^) $(LDLIBS) -o $@
+
+$(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(UNIT_SUPPORT) $(call objects,$(CORE_SRC)) \
+                        $(filter %.o,$(CRITERION))
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) $(filter -l%,$(CRITERION)) -o $@
+
+# Process tests run programs under the preload; nothing of ours is linked into them.
+$(B)/tests/process/test_% $(B)/tests/stress/test_%: HARDEN =
+$(B)/tests/process/test_%: $(O)/tests/process/test_%.o
+	@mkdir -p $(@D)
+	$(link) $< -lcriterion -o $@
+$(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
+	@mkdir -p $(@D)
+	$(link) $< -lcriterion -o $@
+
+# The programs they run know only malloc and free; prog_*_static is linked statically.
+define program
+$(B)/tests/$(basename $(notdir $(1))): $(call objects,$(1))
+	@mkdir -p $$(@D)
+	$$(link) $(if $(findstring _static.c,$(1)),-static) $$< -ldl -o $$@
+endef
+$(foreach p,$(PROG_SRC),$(eval $(call program,$(p))))
+$(B)/tests/lib_%.so: $(O)/tests/process/lib_%.o
+	@mkdir -p $(@D)
+	$(link) -shared $< -o $@
+
+$(O)/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(compile) -c $< -o $@
+
+# Everything is built anew when the compiler or its flags change.
+ALL_FLAGS := $(compile) $(link) $(PRELOAD_LDFLAGS)
+$(O)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
+
+-include $(patsubst %.o,%.d,$(call objects,$(C_SRC)))
+
+# ---- tests ------------------------------------------------------------------------------------
+
+tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(LIBS)
+
+RUN := B=$(B) T='$(T)' tests/run
+
+check: deps-check layers
+	@$(MAKE) --no-print-directory tests docs-check
+	$(RUN) unit process scripts programs
+
+check-unit: deps-check
+	@$(MAKE) --no-print-directory $(UNIT_TESTS)
+	$(RUN) unit
+
+check-san: deps-check
+	@$(MAKE) --no-print-directory check-unit SAN=address,undefined
+	@$(MAKE) --no-print-directory check-unit SAN=thread
+
+check-programs: all deps-full
+	/usr/bin/python3 tests/programs/run.py --all $(if $(T),--only '$(T)')
+
+stress: deps-check
+	@$(MAKE) --no-print-directory tests
+	TEST_SCALE=100 $(RUN) process scripts stress
+
+demo: deps-demo
+	@$(MAKE) --no-print-directory all
+	examples/demo/run
+
+# The recipes of bench, bench-quick and bench-full are in bench/Makefile.inc.
+include $(wildcard bench/Makefile.inc)
+bench bench-quick bench-full: all deps-full
+
+deps:
+	@tests/deps.sh $(SET)
+
+# DEPS=no: run with what is there; tests whose program is missing are skipped.
+deps-demo deps-check deps-full: deps-%:
+	@[ '$(DEPS)' = no ] || tests/deps.sh $*
+
+.SECONDARY:          # keep the objects
+.PHONY: all tests check check-unit check-san check-programs stress demo bench bench-quick \
+        bench-full deps deps-demo deps-check deps-full docs docs-check style \
+        format format-check tidy cppcheck layers install uninstall clean help FORCE
+
+# ---- style ------------------------------------------------------------------------------------
+
+OWN_C := $(sort $(wildcard $(foreach d,config allocators gpu_hooks preload tool api include \
+           include/hshm tests/unit tests/unit/tsan tests/unit/tsan/criterion tests/process tests/stress examples bench,$(d)/*.[ch])))
+
+style: layers format-check tidy cppcheck
+
+format-check:
+	clang-format --dry-run -Werror $(OWN_C)
+
+format:
+	clang-format -i $(OWN_C)
+
+tidy: compile_commands.json
+	@mkdir -p build
+	printf '%s\n' $(C_SRC) | xargs -P 2 -n 4 clang-tidy --quiet -p . 2> build/tidy.err || \
+	  { cat build/tidy.err; exit 1; }
+
+cppcheck:
+	cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
+	  --suppressions-list=tests/cppcheck.suppress --std=c11 --platform=unix64 -D__x86_64__ -D__linux__ \
+	  -D_GNU_SOURCE -I. -Iinclude -j 2 \
+	  $(filter-out tests/%,$(C_SRC))
+
+# A folder may include only the folders that config/layers lists after it.
+layers:
+	@bad=0; while read -r dir allowed; do [ -d "$$dir" ] || continue; \
+	  grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$$dir" --include='*.[ch]' --include='*.hpp' \
+	    | grep -E '"[^"]*/' | grep -vE "\"($$allowed)/" \
+	    && { echo "^ $$dir may include only: $$allowed"; bad=1; }; \
+	done < config/layers; exit $$bad
+
+compile_commands.json: Makefile $(C_SRC)
+	@{ printf '['; sep=; for f in $(C_SRC); do \
+	  printf '%s\n{"directory":"$(CURDIR)","file":"%s","arguments":[' "$$sep" "$$f"; \
+	  for a in $(compile) -c; do \
+	    printf '"%s",' "$$(printf %s "$$a" | sed 's/"/\\"/g')"; done; \
+	  printf '"%s"]}' "$$f"; sep=,; done; printf '\n]\n'; } > $@
+
+# ---- documents --------------------------------------------------------------------------------
+
+docs: all
+	TOOL=$(TOOL) docs/generate.sh
+
+docs-check: all
+	@TOOL=$(TOOL) docs/generate.sh --check
+
+# ---- install ----------------------------------------------------------------------------------
+
+# packaging/completions: hshm.bash, _hshm (zsh), hshm.fish
+MAN_PAGES := $(wildcard docs/man/*.[1-8])
+HEADERS   := $(patsubst include/%,%,$(wildcard include/*.h include/*.hpp include/hshm/*.h include/hshm/*.hpp))
+BASH_COMP := $(wildcard packaging/completions/hshm.bash)
+ZSH_COMP  := $(wildcard packaging/completions/_hshm)
+FISH_COMP := $(wildcard packaging/completions/hshm.fish)
+D          = $(DESTDIR)
+
+# Every file that install makes; uninstall removes exactly these.
+INSTALLED := $(addprefix $(LIBDIR)/,libhshm_preload.so.$(VERSION) $(SONAME) libhshm_preload.so pkgconfig/hshm.pc) \
+  $(BINDIR)/hshm $(addprefix $(INCDIR)/,$(HEADERS)) \
+  $(foreach m,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
+  $(if $(BASH_COMP),$(DATADIR)/bash-completion/completions/hshm) \
+  $(if $(ZSH_COMP),$(DATADIR)/zsh/site-functions/_hshm) \
+  $(if $(FISH_COMP),$(DATADIR)/fish/vendor_completions.d/hshm.fish)
+
+put = install -D -m
+
+install: all
+	$(put) 755 $(PRELOAD) $(D)$(LIBDIR)/libhshm_preload.so.$(VERSION)
+	ln -sf libhshm_preload.so.$(VERSION) $(D)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(D)$(LIBDIR)/libhshm_preload.so
+	$(put) 755 $(TOOL) $(D)$(BINDIR)/hshm
+	@mkdir -p $(D)$(LIBDIR)/pkgconfig
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCDIR)' \
+	  'preload=$${libdir}/libhshm_preload.so' '' 'Name: hshm' \
+	  'Description: malloc from a named shared-memory segment, for unmodified programs' \
+	  'Version: $(VERSION)' 'Cflags: -I$${includedir}' > $(D)$(LIBDIR)/pkgconfig/hshm.pc
+	@for h in $(HEADERS); do $(put) 644 include/$$h $(D)$(INCDIR)/$$h || exit 1; done
+	@for m in $(MAN_PAGES); do $(put) 644 $$m $(D)$(MANDIR)/man$${m##*.}/$${m##*/} || exit 1; done
+	$(if $(BASH_COMP),$(put) 644 $(BASH_COMP) $(D)$(DATADIR)/bash-completion/completions/hshm)
+	$(if $(ZSH_COMP),$(put) 644 $(ZSH_COMP) $(D)$(DATADIR)/zsh/site-functions/_hshm)
+	$(if $(FISH_COMP),$(put) 644 $(FISH_COMP) $(D)$(DATADIR)/fish/vendor_completions.d/hshm.fish)
+	@$(if $(DESTDIR),:,$(refresh_loader))
+
+uninstall:
+	rm -f $(addprefix $(D),$(INSTALLED))
+	@$(if $(DESTDIR),:,$(ldconfig))
+
+# LD_PRELOAD=libhshm_preload.so, without a path, works where the loader knows LIBDIR.
+ldconfig = PATH="$$PATH:/usr/sbin:/sbin" ldconfig 2>/dev/null || true
+define refresh_loader
+$(ldconfig); \
+if [ "$$(LD_PRELOAD=libhshm_preload.so /bin/true 2>&1)" ]; then \
+  echo "note: the loader does not search $(LIBDIR).  Either use"; \
+  echo "          LD_PRELOAD=$(LIBDIR)/libhshm_preload.so"; \
+  echo "      or, as root: echo $(LIBDIR) > /etc/ld.so.conf.d/hshm.conf && ldconfig"; \
+fi
+endef
+
+clean:
+	rm -rf build compile_commands.json
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile

@@ -1,0 +1,116 @@
+#include "allocators/adopt.h"
+#include "allocators/chunk.h"
+#include "allocators/commit.h"
+#include "allocators/hold.h"
+#include "allocators/large.h"
+#include "allocators/page.h"
+#include "allocators/run.h"
+#include "allocators/thread_cache.h"
+
+#define LOOK_POOL 8
+
+/* ---- the pool ---------------------------------------------------------------------- */
+
+static void pool_put(struct heap *h, struct slice *d)
+{
+    put(page_owner, d->owner, owner_pool(h));
+    put(page_owner, d->cell, 0);
+    if (own_get(d->flags) & PAGE_EMPTY) {
+        if (page_is_held(h, d))
+            held_add(h, d);
+        else
+            page_end(h, d);
+        return;
+    }
+    page_list_append(h, &h->mine->pool[own_get(d->cls)], d);
+}
+
+struct slice *pool_take(struct thread_cache *tc, unsigned cls)
+{
+    struct heap *h = tc->heap;
+    struct page_list *pool = &h->mine->pool[cls];
+    for (unsigned looks = LOOK_POOL; pool->head && looks; looks--) {
+        struct slice *d = &h->slices[pool->head];
+        page_list_remove(h, pool, d);
+        if (page_is_held(h, d)) {
+            page_list_append(h, pool, d);
+            continue;
+        }
+        page_set_owner(tc, d, !(own_get(d->flags) & PAGE_KEPT));
+        if (own_get(d->flags) & PAGE_BITS)
+            page_list_from_bits(h, d);
+        return d;
+    }
+    return NULL;
+}
+
+/* ---- adoption ------------------------------------------------------------------------ */
+
+/* Recovery left every page of an orphan with its used blocks marked in its bits. */
+uint32_t adopt_chunk(struct heap *h)
+{
+    if (!h->shared)
+        return 0;
+    uint32_t c = chunk_adopt(h);
+    if (!c)
+        return 0;
+    run_add_chunk(h, c);
+    uint64_t free = own_get(h->chunks[c].free_slices);
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
+        struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+        if (!(free >> i & 1) && own_get(d->kind) == SLICE_PAGE)
+            pool_put(h, d);
+    }
+    put(chunk_pending, h->chunks[c].pending, ~UINT64_C(0)); /* any large block may be stamped */
+    fetch_or(member_pending, h->me->pending, UINT64_C(1) << (c % 64));
+    member_collect(h);
+    return c;
+}
+
+/* ---- large blocks that others have freed --------------------------------------------- */
+
+static void chunk_collect(struct heap *h, uint32_t c)
+{
+    /* acquire: pairs with the fetch_or of the freer; the stamp decides, the bit is a hint */
+    uint64_t pending = swap(chunk_pending, h->chunks[c].pending, 0);
+    for (; pending; pending &= pending - 1) {
+        struct slice *d = &h->slices[c * CHUNK_SLICES + (uint32_t)__builtin_ctzl(pending)];
+        if (get(d->kind) == SLICE_LARGE && (get_acquire(d->remote) & 0xff) == LARGE_FREED)
+            large_end(h, d);
+    }
+}
+
+void member_collect(struct heap *h)
+{
+    if (likely(get(h->me->pending) == 0))
+        return;
+    uint64_t hints = swap(member_pending, h->me->pending, 0);
+    uint64_t high = get_acquire(h->header->chunk_high);
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get(h->chunks[c].word);
+        if (hints >> (c % 64) & 1 && word_state(word) == CHUNK_OWNED &&
+            word_member(word) == h->member_id && get(h->chunks[c].pending))
+            chunk_collect(h, (uint32_t)c);
+    }
+}
+
+/* ---- what ended members left ------------------------------------------------------------ */
+
+static uint32_t block_index(struct heap *h, const struct slice *d, uint64_t off)
+{
+    return (uint32_t)((off - slice_off(h, d)) / class_bytes(get(d->cls)));
+}
+
+void kept_set(struct heap *h, struct slice *d, uint32_t block)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    fetch_or(kept_set, kept->bits[block / 64], UINT64_C(1) << (block % 64));
+}
+
+bool kept_forget(struct heap *h, struct slice *d, uint64_t off)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint32_t block = block_index(h, d, off);
+    uint64_t bit = UINT64_C(1) << (block % 64);
+    return fetch_and(kept_forget, kept->bits[block / 64], ~bit) & bit;
+}

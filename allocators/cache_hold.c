@@ -1,0 +1,99 @@
+#include "allocators/cache_hold.h"
+#include "allocators/hold.h"
+#include "allocators/page.h"
+#include "allocators/thread_cache.h"
+
+static void page_set_held(struct thread_cache *tc, struct slice *d, bool held)
+{
+    uint8_t flags = own_get(d->flags);
+    own_put(page_flags, d->flags, (uint8_t)(held ? flags | PAGE_HELD : flags & ~PAGE_HELD));
+    put(page_owner, d->home, held || flags & PAGE_KEPT ? HOME_NOBODY : off_of(tc->heap, &tc->record->cells[own_get(d->cls)]));
+}
+
+/* Every free block of the class was free at the fork, or was freed by the fast
+ * path since, into a page from before it. */
+static void park_class(struct thread_cache *tc, unsigned cls)
+{
+    struct heap *h = tc->heap;
+    struct class_pages *pages = &tc->classes[cls];
+    struct class_cell *cell = &tc->record->cells[cls];
+    pages->fresh = 0;
+    pages->held = 0;
+    pages->held_seen = h->mine->holds_ended;
+    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next)) {
+        struct slice *d = &h->slices[i];
+        bool held = page_is_held(h, d);
+        page_set_held(tc, d, held);
+        pages->held += held;
+    }
+    uint64_t first = own_get(cell->free), last = first;
+    if (list_is_end(first))
+        return;
+    for (uint64_t next; !list_is_end(next = link_read(h, at_off(h, last))); last = next)
+        if (!link_is_sound(h, next))
+            page_link_damaged(h, last);
+    link_write(h, last, own_get(cell->parked));
+    own_put(page_park, cell->parked, first);
+    own_put(page_park, cell->free, LIST_END);
+}
+
+void cache_park(struct thread_cache *tc)
+{
+    tc->hold_seq = __atomic_load_n(&tc->heap->mine->hold_seq, __ATOMIC_RELAXED);
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
+        if (tc->classes[cls].count)
+            park_class(tc, cls);
+}
+
+/* Move the parked blocks of pages that are free of holds to the free list, one
+ * by one: dying in between loses the one in hand. */
+static void unpark_blocks(struct thread_cache *tc, struct class_cell *cell)
+{
+    struct heap *h = tc->heap;
+    uint64_t before = 0;
+    for (uint64_t off = own_get(cell->parked), next; !list_is_end(off); off = next) {
+        struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
+        next = link_read(h, at_off(h, off));
+        if (!link_is_sound(h, next))
+            page_link_damaged(h, off);
+        if (own_get(d->flags) & PAGE_HELD) {
+            before = off;
+            continue;
+        }
+        if (before)
+            link_write(h, before, next);
+        else
+            own_put(page_park, cell->parked, next);
+        link_write(h, off, own_get(cell->free));
+        own_put(page_park, cell->free, off);
+    }
+}
+
+void cache_unpark(struct thread_cache *tc, unsigned cls)
+{
+    struct heap *h = tc->heap;
+    struct class_pages *pages = &tc->classes[cls];
+    if (!pages->held || !hold_look(h) || pages->held_seen == h->mine->holds_ended)
+        return;
+    pages->held_seen = h->mine->holds_ended;
+    pages->held = 0;
+    bool any = false;
+    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next)) {
+        struct slice *d = &h->slices[i];
+        if (!(own_get(d->flags) & PAGE_HELD))
+            continue;
+        if (page_is_held(h, d)) {
+            pages->held++;
+            continue;
+        }
+        page_set_held(tc, d, false);
+        if (own_get(d->capacity) < own_get(d->reserved))
+            pages->fresh = i;
+        any = true;
+    }
+    if (!any)
+        return;
+    unpark_blocks(tc, &tc->record->cells[cls]);
+    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next))
+        cache_note_empty(tc, &h->slices[i]);
+}

@@ -1,0 +1,209 @@
+#include "allocators/commit.h"
+#include "config/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- the ledger -------------------------------------------------------------
+ * seg_header.charged is a hint that only errs on the high side: it grows
+ * before pages are committed and shrinks after they are gone, and a member
+ * that dies in between leaves it too high.  The truth is chunk.charged, and
+ * whoever meets the limit recounts. */
+
+uint64_t ledger_recount(struct heap *h)
+{
+    uint64_t seen = get(h->header->charged);
+    uint64_t high = get_acquire(h->header->chunk_high), sum = 0;
+    for (uint64_t c = h->first_chunk; c < high; c++)
+        sum += get(h->chunks[c].charged);
+    /* Others charge meanwhile: correct by the difference found, once. */
+    if (sum < seen && cas(ledger_recount, h->header->charged, &seen, sum))
+        return sum;
+    return get(h->header->charged);
+}
+
+/* How far the file system lets the segment grow, in OS pages from now. */
+static uint64_t space_left(struct heap *h)
+{
+    struct os_file file;
+    uint64_t total, available;
+    char dir[sizeof h->path];
+    if (!h->can_open || os_stat(h->path, &file) < 0 || file.inode != h->inode)
+        return UINT64_MAX;
+    strcpy(dir, h->path);
+    *strrchr(dir, '/') = '\0';
+    if (os_space(dir, &total, &available) < 0 || total == 0)
+        return UINT64_MAX;
+    /* Charged but not yet touched pages will come out of what is available. */
+    uint64_t promised = get(h->header->charged), backed = file.allocated / OS_PAGE;
+    uint64_t owed = promised > backed ? promised - backed : 0;
+    available /= OS_PAGE;
+    return available > owed ? available - owed : 0;
+}
+
+static bool space_is_enough(struct heap *h, uint64_t charged)
+{
+    if (charged <= get(h->header->charge_ok))
+        return true;
+    uint64_t left = space_left(h); /* 'charged' is in the ledger already */
+    if (left == 0)
+        return false;
+    if (left != UINT64_MAX) {
+        uint64_t step = left / 4 < 16384 ? left / 4 : 16384;
+        put(charge_ok, h->header->charge_ok, charged + step);
+    }
+    return true;
+}
+
+bool ledger_charge(struct heap *h, uint64_t pages)
+{
+    if (!h->shared)
+        return true;
+    uint64_t mine = fetch_add(member_charge, h->me->charged, pages) + pages;
+    if (h->member_limit_pages && mine > h->member_limit_pages) {
+        fetch_sub(member_charge, h->me->charged, pages);
+        return false;
+    }
+    uint64_t sum = fetch_add(ledger_charge, h->header->charged, pages) + pages;
+    if (sum > h->limit_pages)
+        sum = ledger_recount(h);
+    if (sum <= h->limit_pages && space_is_enough(h, sum))
+        return true;
+    ledger_refund(h, pages);
+    return false;
+}
+
+void ledger_refund(struct heap *h, uint64_t pages)
+{
+    if (!h->shared)
+        return;
+    fetch_sub(ledger_refund, h->header->charged, pages);
+    fetch_sub(member_charge, h->me->charged, pages);
+}
+
+/* ---- committing ---------------------------------------------------------------- */
+
+/* Kernels before 5.14 cannot populate: fallocate's work is done by touching
+ * through a system call that reports instead of killing. */
+static bool back(void *at, uint64_t bytes)
+{
+    long rc = os_populate(at, bytes);
+    return rc == 0 || (rc == -EINVAL && os_touch(at, bytes) == 0) ||
+           (rc == -ENOSYS && os_touch(at, bytes) == 0);
+}
+
+bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes)
+{
+    uint64_t from = off & ~(OS_PAGE - 1), to = round_up(off + bytes, OS_PAGE);
+    return back((char *)h->header + from, to - from); /* h->base is not set while attaching */
+}
+
+/* Bits of the OS pages of slice 'i' that lie in [off, end). */
+static uint16_t slice_mask(uint32_t i, uint64_t off, uint64_t end)
+{
+    uint64_t start = (uint64_t)i << SLICE_SHIFT;
+    uint64_t from = off > start ? (off - start) / OS_PAGE : 0;
+    uint64_t to = end < start + SLICE_BYTES ? (end - start + OS_PAGE - 1) / OS_PAGE : SLICE_OSPAGES;
+    return (uint16_t)((UINT32_C(1) << to) - (UINT32_C(1) << from));
+}
+
+bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, bool *zero)
+{
+    uint64_t end = off + bytes;
+    uint32_t first = (uint32_t)(off >> SLICE_SHIFT), last = (uint32_t)((end - 1) >> SLICE_SHIFT);
+    struct chunk *chunk = &h->chunks[chunk_of(first)];
+    uint32_t fresh = 0;
+    bool unmapped = false, clean = true;
+    for (uint32_t i = first; i <= last; i++) {
+        struct slice *d = &h->slices[i];
+        uint16_t mask = slice_mask(i, off, end);
+        fresh += (uint32_t)__builtin_popcount(mask & (uint16_t)~own_get(d->committed));
+        unmapped |= (mask & (uint16_t)~own_get(d->mapped)) != 0;
+        clean &= (mask & own_get(d->dirty)) == 0;
+    }
+    if (fresh && !ledger_charge(h, fresh))
+        return false;
+    uint64_t from = off & ~(OS_PAGE - 1), to = round_up(end, OS_PAGE);
+    if (populate && unmapped && !back(at_off(h, from), to - from)) {
+        ledger_refund(h, fresh);
+        return false;
+    }
+    if (fresh)
+        own_put(chunk_charged, chunk->charged, own_get(chunk->charged) + fresh);
+    for (uint32_t i = first; i <= last; i++) {
+        struct slice *d = &h->slices[i];
+        uint16_t mask = slice_mask(i, off, end);
+        /* 'dirty' first: a page handed out is never taken for zero. */
+        put_release(slice_dirty, d->dirty, (uint16_t)(own_get(d->dirty) | mask));
+        put_release(slice_committed, d->committed, (uint16_t)(own_get(d->committed) | mask));
+        if (populate)
+            own_put(slice_mapped, d->mapped, (uint16_t)(own_get(d->mapped) | mask));
+    }
+    if (zero)
+        *zero = clean;
+    return true;
+}
+
+/* ---- purging -------------------------------------------------------------------- */
+
+/* Purge slices [first, first + n), all free and ours. */
+static void purge_run(struct heap *h, uint32_t first, uint32_t n)
+{
+    uint32_t pages = 0;
+    for (uint32_t i = first; i < first + n; i++) {
+        struct slice *d = &h->slices[i];
+        pages += (uint32_t)__builtin_popcount(own_get(d->committed));
+        /* If we die before the hole is punched the pages are there but not
+         * counted, and still 'dirty': whoever commits them again finds them. */
+        put_release(purge_uncommit, d->committed, 0);
+        own_put(slice_mapped, d->mapped, 0);
+    }
+    long rc = os_purge(at_off(h, (uint64_t)first << SLICE_SHIFT), (uint64_t)n << SLICE_SHIFT,
+                       h->shared);
+    if (rc == 0)
+        for (uint32_t i = first; i < first + n; i++)
+            put_release(purge_clean, h->slices[i].dirty, 0);
+    struct chunk *chunk = &h->chunks[chunk_of(first)];
+    own_put(chunk_charged, chunk->charged, own_get(chunk->charged) - pages);
+    ledger_refund(h, pages);
+}
+
+void purge_slices(struct heap *h, uint32_t c, uint64_t mask)
+{
+    while (mask) {
+        unsigned first = (unsigned)__builtin_ctzl(mask);
+        uint64_t rest = ~(mask >> first);
+        unsigned n = rest ? (unsigned)__builtin_ctzl(rest) : 64;
+        if (n > 64 - first)
+            n = 64 - first;
+        purge_run(h, c * CHUNK_SLICES + first, n);
+        mask &= ~((n == 64 ? ~UINT64_C(0) : ((UINT64_C(1) << n) - 1)) << first);
+    }
+}
+
+/* A chunk that was part of a huge block has no record per slice. */
+static void purge_all(struct heap *h, uint32_t c)
+{
+    struct chunk *chunk = &h->chunks[c];
+    uint32_t keep = own_get(chunk->described) ? DESCRIPTORS_PAGES : 0;
+    uint32_t pages = own_get(chunk->charged) - keep;
+    os_purge(at_off(h, (uint64_t)c << CHUNK_SHIFT), CHUNK_BYTES, h->shared);
+    if (keep)
+        for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
+            struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+            put_release(purge_uncommit, d->committed, 0);
+            own_put(slice_mapped, d->mapped, 0);
+            put_release(purge_clean, d->dirty, 0);
+        }
+    own_put(chunk_charged, chunk->charged, keep);
+    ledger_refund(h, pages);
+}
+
+void purge_chunk(struct heap *h, uint32_t c)
+{
+    if (own_get(h->chunks[c].dirty) == DIRT_ALL)
+        purge_all(h, c);
+    else if (own_get(h->chunks[c].described))
+        purge_slices(h, c, ~UINT64_C(0));
+    put_release(chunk_dirt, h->chunks[c].dirty, DIRT_NONE);
+}

@@ -1,0 +1,31 @@
+/* commit.h - the ledger of OS pages, and getting and giving them back.
+ *
+ * Every OS page is charged before it can be touched, so that a full segment or
+ * a full file system is an ENOMEM here and never a SIGBUS later.
+ */
+#pragma once
+#include "allocators/heap.h"
+
+/* Descriptors of one chunk, charged to it. */
+#define DESCRIPTORS_BYTES (CHUNK_SLICES * sizeof(struct slice))
+#define DESCRIPTORS_PAGES ((uint32_t)(DESCRIPTORS_BYTES / OS_PAGE))
+
+/* Charge 'pages' OS pages to the segment and to us.  False: no room. */
+bool ledger_charge(struct heap *h, uint64_t pages);
+void ledger_refund(struct heap *h, uint64_t pages);
+/* Recount seg_header.charged from what the chunks say; returns it. */
+uint64_t ledger_recount(struct heap *h);
+
+/* Back [off, off + bytes), which lies in metadata, and charge what is new to it
+ * (the caller knows whether it is). */
+bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes);
+
+/* Back [off, off + bytes) of a chunk that we own: charged, populated, marked.
+ * 'touch' says whether to populate now or to leave that to the first access.
+ * On success *zero (if asked for) says whether all of it is known to be zero. */
+bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, bool *zero);
+
+/* Give the memory of free slices back.  'mask': slices of chunk c. */
+void purge_slices(struct heap *h, uint32_t c, uint64_t mask);
+/* The same for a whole chunk that nobody else can reach. */
+void purge_chunk(struct heap *h, uint32_t c);

@@ -1,0 +1,122 @@
+#include "allocators/hold.h"
+#include "allocators/commit.h"
+#include "allocators/large.h"
+#include "allocators/page.h"
+#include "allocators/thread_cache.h"
+
+#include <fcntl.h>
+
+#define LOOK_EVERY_NS UINT64_C(200000)
+
+/* seg_hold.state: 1 | the number of the hold << 8.  The number makes a CAS to
+ * 'free' mean this hold and not the next one in the same entry. */
+static bool hold_in_use(uint64_t state)
+{
+    return state & 1;
+}
+
+bool hold_covers(struct heap *h, struct slice *d)
+{
+    uint32_t birth = get(d->hold_birth), last = get(d->hold_last);
+    if (!h->shared || get(h->header->holds_live) == 0)
+        goto free;
+    uint64_t high = get_acquire(h->header->holds_high);
+    for (uint64_t i = 0; i < high; i++) {
+        uint64_t state = get(h->holds[i].state);
+        uint32_t seq = (uint32_t)(state >> 8);
+        if (hold_in_use(state) && (int32_t)(seq - birth) > 0 && (int32_t)(seq - last) <= 0)
+            return true;
+    }
+free:
+    put(hold_over, d->hold_last, 0);
+    return false;
+}
+
+static void hold_clear(struct heap *h, uint64_t i, uint64_t state)
+{
+    if (cas(hold_state, h->holds[i].state, &state, 0))
+        fetch_sub(holds_live, h->header->holds_live, 1);
+}
+
+bool hold_look(struct heap *h)
+{
+    struct mine *m = h->mine;
+    uint64_t now = os_boot_ns();
+    if (!h->shared || get(h->header->holds_live) == 0 || !h->can_open ||
+        now - m->holds_looked_ns < LOOK_EVERY_NS)
+        return m->holds_ended != 0;
+    m->holds_looked_ns = now;
+    long fd = os_open(h->path, O_RDWR, 0);
+    if (fd < 0)
+        return m->holds_ended != 0;
+    uint64_t high = get_acquire(h->header->holds_high);
+    for (uint64_t i = 0; i < high; i++) {
+        uint64_t state = get(h->holds[i].state);
+        if (hold_in_use(state) && !os_lock_held(fd, LOCK_HOLD(i)))
+            hold_clear(h, i, state);
+    }
+    os_close(fd);
+    __atomic_fetch_add(&m->holds_ended, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+void held_add(struct heap *h, struct slice *d)
+{
+    own_put(page_flags, d->flags, own_get(d->flags) | PAGE_HELD);
+    page_list_append(h, &h->mine->held, d);
+}
+
+void held_sweep(struct heap *h)
+{
+    struct page_list *held = &h->mine->held;
+    if (!held->head || !hold_look(h))
+        return;
+    for (uint32_t i = held->head, next; i; i = next) {
+        struct slice *d = &h->slices[i];
+        next = own_get(d->next);
+        if (page_is_held(h, d))
+            continue;
+        page_list_remove(h, held, d);
+        if (own_get(d->kind) == SLICE_LARGE)
+            large_end(h, d);
+        else
+            page_end(h, d);
+    }
+}
+
+int hold_make(struct heap *h, uint32_t *seq, struct witness *w)
+{
+    *seq = (uint32_t)fetch_add(hold_seq, h->header->hold_seq, 1) + 1;
+    /* Before the entry: if we die in between, the count errs on the high side.  One
+     * too low would become 0, "no hold lives", while another one does. */
+    fetch_add(holds_live, h->header->holds_live, 1);
+    for (uint32_t i = 0; i < HOLD_MAX; i++) {
+        uint64_t high = get_acquire(h->header->holds_high);
+        if (i >= high) {
+            if (!commit_metadata(h, SEG_HOLDS_OFF + i * sizeof(struct seg_hold),
+                                 sizeof(struct seg_hold)))
+                break;
+            while (high <= i && !cas(holds_high, h->header->holds_high, &high, i + 1))
+                ;
+        }
+        uint64_t state = get(h->holds[i].state);
+        /* The lock first: a hold in use without one is taken for ended. */
+        if (hold_in_use(state) || !witness_make(h->path, LOCK_HOLD(i), true, w))
+            continue;
+        if (!cas(hold_state, h->holds[i].state, &state, 1 | (uint64_t)*seq << 8)) {
+            witness_drop(w);
+            continue;
+        }
+        put(hold_facts, h->holds[i].seq, *seq);
+        put(hold_facts, h->holds[i].creator, h->member_id);
+        put(hold_facts, h->holds[i].made_ms, os_now_ms());
+        return (int)i;
+    }
+    fetch_sub(holds_live, h->header->holds_live, 1);
+    return -1;
+}
+
+void hold_end(struct heap *h, int hold)
+{
+    hold_clear(h, (uint64_t)hold, get(h->holds[hold].state));
+}

@@ -1,0 +1,357 @@
+/* layout.h - what a segment looks like: this header IS the file format.
+ *
+ * Every byte that two processes can both see is declared here and nowhere
+ * else.  Nothing here is a pointer, a libc lock or a type whose size depends
+ * on the compiler.  References are offsets from the start of the segment, or
+ * indices; 0 means "none" because the header lives there.  Moving anything
+ * stops the build at an AT() below and means bumping SEG_FORMAT.
+ *
+ *   offset            size                   what
+ *   0                 4 KiB                  struct seg_header
+ *   SEG_HOLDS_OFF     64 KiB                 struct seg_hold[HOLD_MAX]
+ *   SEG_NAMES_OFF     ...                    reserved, zero: published names
+ *   SEG_MEMBERS_OFF   16 MiB                 struct seg_member[MEMBER_MAX], an OS page each
+ *   chunks_off        64 B per chunk         struct chunk[chunk_count]
+ *   slices_off        128 B per slice        struct slice[chunk_count * CHUNK_SLICES]
+ *   kept_off          640 B per slice        struct kept[...]: blocks of ended members
+ *   data_off          the rest               chunks 'first_chunk' and up
+ *
+ * All of it is sparse: only what is used is ever committed.
+ *
+ * Fields are wrapped in one-member structs so that a plain assignment does
+ * not compile: they are written only through the functions of shared.h, each
+ * of which names its site in sites.def.
+ */
+#pragma once
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SEG_MAGIC  UINT64_C(0x31304d4853484801) /* odd on purpose, see seg_header.magic */
+#define SEG_FORMAT 1
+
+#define OS_PAGE       UINT64_C(4096)
+#define SLICE_SHIFT   16
+#define SLICE_BYTES   (UINT64_C(1) << SLICE_SHIFT)
+#define SLICE_OSPAGES 16 /* one bit each in the masks of struct slice */
+#define CHUNK_SHIFT   22
+#define CHUNK_BYTES   (UINT64_C(1) << CHUNK_SHIFT)
+#define CHUNK_SLICES  64
+#define REGION_SHIFT  18 /* the largest page: free-list links never leave 256 KiB */
+
+#define MEMBER_MAX   4094
+#define HOLD_MAX     1024
+#define WINDOW_MIN   (UINT64_C(64) << 20)
+#define WINDOW_MAX   (UINT64_C(1) << 40)
+
+#define AT(type, field, offset)                                                                    \
+    static_assert(offsetof(struct type, field) == (offset),                                        \
+                  #type "." #field " moved: bump SEG_FORMAT")
+#define SIZE(type, bytes) static_assert(sizeof(struct type) == (bytes), #type ": bump SEG_FORMAT")
+
+typedef struct {
+    uint8_t raw_;
+} sh8_t;
+typedef struct {
+    uint16_t raw_;
+} sh16_t;
+typedef struct {
+    uint32_t raw_;
+} sh32_t;
+typedef struct {
+    uint64_t raw_;
+} sh64_t;
+
+/* ---- segment ------------------------------------------------------------- */
+
+/* Life of a segment.  The file appears under its name only when LIVE: it is
+ * built nameless, so a creator who dies leaves nothing.  REMOVING lasts while
+ * somebody holds the lock LOCK_CREATE; if nobody does, its remover is dead and
+ * whoever takes the lock asks all members once more and goes on or back. */
+enum seg_state { SEG_LIVE = 1, SEG_REMOVING = 2, SEG_REMOVED = 3 };
+
+struct seg_header {
+    uint64_t magic; /* the empty thread cache takes offset 0 for a page: this word is that page's
+                       'free' field, and odd means "no free block" */
+    uint32_t format;       /*   8  SEG_FORMAT of the creator */
+    uint32_t abi;          /*  12  layout_abi(): sizes of the structures and the OS page */
+    uint64_t base;         /*  16  address at which every member maps offset 0 */
+    uint64_t window;       /*  24  bytes mapped, a power of two; also the size of the file */
+    uint64_t limit;        /*  32  HSHM_SIZE in bytes */
+    uint64_t chunks_off;   /*  40 */
+    uint64_t slices_off;   /*  48 */
+    uint64_t kept_off;     /*  56 */
+    uint64_t data_off;     /*  64 */
+    uint64_t chunk_count;  /*  72 */
+    uint64_t first_chunk;  /*  80 */
+    uint64_t link_key;     /*  88  secret that encodes free-list links */
+    uint64_t created_ns;   /*  96  CLOCK_REALTIME */
+    uint64_t boot_id[2];   /* 104  a file that outlived a reboot is not ours */
+    uint32_t uid;          /* 120 */
+    uint32_t mode;         /* 124 */
+    uint32_t persist;      /* 128  HSHM_PERSIST of the creator */
+    uint32_t private_heap; /* 132  1: not a file, the private heap of one process */
+    uint64_t reserved0[7];
+    /* contended from here on */
+    sh64_t state;         /* 192  enum seg_state */
+    sh64_t charged;       /* 200  OS pages committed or promised; a hint, see commit.c */
+    sh64_t charge_ok;     /* 208  charges up to here need no new look at the file system */
+    sh64_t chunk_hint;    /* 216  no free chunk below this index (a hint) */
+    sh64_t chunk_high;    /* 224  no chunk at or above this index was ever used */
+    sh64_t warm;          /* 232  OS pages committed in free chunks (a hint) */
+    sh64_t members_ever;  /* 240 */
+    sh64_t members_ended; /* 248  recovered after their end */
+    sh64_t hold_seq;      /* 256  number of the last hold made */
+    sh64_t holds_live;    /* 264  holds not known to have ended (a hint) */
+    sh64_t damaged;       /* 272  1: somebody found damage; nobody allocates here any more */
+    sh64_t snapshots;     /* 280  statistics of fork */
+    sh64_t snapshot_bytes;
+    sh64_t snapshot_ns;
+    sh64_t orphans;   /* 304  chunks in state ORPHAN (a hint) */
+    sh64_t holds_high; /* 312  entries of the hold table ever used, all backed */
+    sh64_t members_high; /* 320  slots ever used, all backed */
+    sh64_t reserved1[23];
+};
+AT(seg_header, magic, 0);
+AT(seg_header, base, 16);
+AT(seg_header, window, 24);
+AT(seg_header, first_chunk, 80);
+AT(seg_header, link_key, 88);
+AT(seg_header, state, 192);
+AT(seg_header, hold_seq, 256);
+AT(seg_header, orphans, 304);
+SIZE(seg_header, 512);
+
+/* ---- members --------------------------------------------------------------
+ * A member id is (slot + 1) << 24 | epoch, 36 bits; a thread cache's id adds 28
+ * bits of thread serial below.  Zero is nobody.  The epoch grows each time a
+ * slot is given out, and a slot is given out again only when no chunk bears
+ * its old id any more. */
+#define EPOCH_BITS  24
+#define THREAD_BITS 28
+
+enum member_state {
+    MEMBER_FREE = 0,
+    MEMBER_LIVE = 1,       /* as long as its lock is held */
+    MEMBER_LEAVING = 2,    /* exits cleanly; still alive while its lock is held */
+    MEMBER_RECOVERING = 3, /* dead; the recoverer's member id is in the word */
+    MEMBER_CHILD = 4,      /* slot made by a parent for the child it is about to fork */
+};
+
+struct seg_member {
+    sh64_t state;       /*   0  enum member_state | epoch << 8 | (recoverer's slot + 1) << 40 */
+    sh64_t pid;         /*   8  as its own pid namespace sees it: for people, never for decisions */
+    sh64_t start_ns;    /*  16  CLOCK_REALTIME of attach */
+    sh64_t parent;      /*  24  member id of the forking parent, or 0 */
+    sh64_t dead_ms;     /*  32  CLOCK_BOOTTIME when its lock was first seen gone */
+    sh64_t settings;    /*  40  bit 0: HSHM_EXIT=reclaim */
+    sh64_t charged;     /*  48  OS pages charged to this member (HSHM_MEMBER_SIZE) */
+    sh64_t pending;     /*  56  others freed large blocks of ours: look at our chunks */
+    sh64_t threads;     /*  64  living thread caches */
+    sh64_t mallocs;     /*  72  calls, counted with HSHM_STATS=calls */
+    sh64_t callocs;     /*  80 */
+    sh64_t reallocs;    /*  88 */
+    sh64_t frees;       /*  96 */
+    sh64_t bytes_out;   /* 104  bytes that went to libc instead */
+    sh64_t uid;         /* 112 */
+    sh64_t forks;       /* 120 */
+    sh64_t fork_bytes;  /* 128 */
+    sh64_t pid_ns;      /* 136  inode of the pid namespace */
+    sh64_t reserved[10];
+    char name[32];      /* 224  program, NUL-terminated */
+    char message[384];  /* 256  last line it had to say */
+    sh64_t reserved1[432];
+};
+AT(seg_member, state, 0);
+AT(seg_member, name, 224);
+AT(seg_member, message, 256);
+SIZE(seg_member, 4096);
+
+/* A hold: while any address space still maps the snapshot of one fork, the
+ * pages it covers are not allocated from.  Its life is a lock on its byte. */
+struct seg_hold {
+    sh64_t state;   /*  0  0 free, 1 in use, | number of the hold << 8 */
+    sh64_t seq;     /*  8  seg_header.hold_seq when it was made */
+    sh64_t creator; /* 16  member id of the parent */
+    sh64_t bytes;   /* 24  what the snapshot copied */
+    sh64_t made_ms; /* 32 */
+    sh64_t reserved[3];
+};
+SIZE(seg_hold, 64);
+
+/* ---- chunks ----------------------------------------------------------------
+ *
+ *            claim                      give back, empty
+ *    FREE ------------> OWNED(m) ---------------------------> FREE
+ *      |                   | m died, recovered, blocks kept     ^
+ *      |                   v                                    | reclaim
+ *      |                ORPHAN -- adopt --> OWNED(m2)           |
+ *      |                   +------------------------------------+
+ *      |  claim a run        head word last       free: head word first to go,
+ *      +---> PART(m) x n ------> HUGE(m) PART(m)...   parts to FREE, head last
+ *
+ * A PART that no HUGE head covers belongs to a step in hand: if the member
+ * named in it is dead it is free. */
+enum chunk_state { CHUNK_FREE = 0, CHUNK_OWNED, CHUNK_ORPHAN, CHUNK_PART, CHUNK_HUGE };
+#define CHUNK_STATE_BITS 4
+/* chunk.word: state : 4 | member id : 36 | length of a huge run in chunks (head) : 24 */
+
+struct chunk {
+    sh64_t word;
+    sh64_t free_slices; /*  8  bit set = free; the owner's, recomputed from slice.kind after death */
+    sh64_t pending;     /* 16  hint: slices whose large block somebody else freed */
+    sh32_t charged;     /* 24  OS pages charged for it */
+    sh32_t dirty;       /* 28  enum chunk_dirt */
+    sh64_t former;      /* 32  the member that owned it last: its pages may still be mapped there */
+    sh32_t described;   /* 40  1: its descriptors are backed, and charged to it */
+    sh32_t reserved[5]; /*     the size, stamp and holds of a huge block are in its first slice */
+};
+SIZE(chunk, 64);
+/* What is known of the bytes of a chunk.  ALL: as a huge block left it; OS pages
+ * up to 'charged' may have memory, any byte may be non-zero. */
+enum chunk_dirt { DIRT_NONE = 0, DIRT_BY_SLICE = 1, DIRT_ALL = 2 };
+
+/* ---- threads ---------------------------------------------------------------
+ * What a thread owns in the segment.  Records lie in slices of kind RECORDS in
+ * chunks of their member; a record outlives its thread and serves the next.
+ *
+ * A list of free blocks runs through the blocks: each one's first word is the
+ * offset of the next, or LIST_END, encoded with the segment's key. */
+#define LIST_END UINT64_C(1) /* odd: an offset of a block never is */
+
+struct class_cell {
+    sh64_t free;   /* blocks to allocate from; the owner alone takes and puts */
+    sh64_t parked; /* free blocks of pages under a hold */
+};
+
+/* A step in hand that touches what somebody else owns: written before the
+ * step, cleared after it, finished by whoever recovers us. */
+struct inflight {
+    sh64_t what; /* block offset | enum inflight_phase; 0 none */
+    sh64_t gen;  /* generation of a large block, see struct slice.remote */
+};
+enum inflight_phase {
+    INFLIGHT_NONE = 0,
+    INFLIGHT_MINE = 1,   /* the block is on no list yet: only the freer knows it */
+    INFLIGHT_LINKED = 2, /* linked and maybe pushed to its page's remote list */
+    INFLIGHT_LARGE = 3,  /* being stamped freed, maybe being taken apart */
+};
+
+#define CLASS_COUNT 72
+struct thread_record {
+    sh64_t owner; /* 0: unused.  Else the owner word of its pages */
+    sh64_t reserved[5];
+    struct inflight step;
+    struct class_cell cells[CLASS_COUNT]; /* 64 */
+    sh64_t reserved1[8];
+};
+AT(thread_record, cells, 64);
+SIZE(thread_record, 1280);
+#define RECORDS_PER_SLICE 51
+
+/* ---- slices and pages ------------------------------------------------------
+ * The descriptor of a page or large block is that of its first slice; the
+ * others are TAIL and say how far back it is.  Apart from 'remote' and 'audit'
+ * a descriptor is written only by the member that owns the chunk. */
+enum slice_kind { SLICE_FREE = 0, SLICE_PAGE, SLICE_LARGE, SLICE_TAIL, SLICE_RECORDS };
+
+/* Stamp in the low byte of slice.remote of a LARGE block, above it the generation */
+enum large_stamp { LARGE_NONE = 0, LARGE_LIVE = 1, LARGE_FREED = 2 };
+
+enum page_flag {
+    PAGE_IDLE = 1,  /* became empty; its blocks are still on lists, 'used' is one too high */
+    PAGE_EMPTY = 2, /* all its blocks are free, whatever lists say */
+    PAGE_KEPT = 4,  /* see struct kept: which blocks belong to ended members */
+    PAGE_BITS = 8,  /* an orphan's: blocks not in kept.bits and not on 'remote' are free */
+    PAGE_HELD = 16, /* covered by a snapshot when last looked: not allocated from */
+};
+
+#define HOME_NOBODY UINT64_MAX
+
+struct slice {
+    /* first cache line: all that malloc and free touch */
+    sh64_t home;   /*  0  offset of the class_cell whose thread may free here without asking */
+    sh64_t recip;  /*  8  ceil(2^64 / block size): off * recip < recip iff a block starts at off */
+    sh64_t remote; /* 16  PAGE: remote list (offset, 0 none).  LARGE: generation << 8 | stamp */
+    sh64_t taken;  /* 24  remote list being merged by the owner */
+    sh64_t owner;  /* 32  owner word of the thread record, or of the member alone */
+    sh32_t used;   /* 40  blocks handed out and not back on a list of the owner */
+    sh16_t capacity; /* 44  blocks linked so far */
+    sh16_t reserved; /* 46  blocks that fit */
+    sh8_t kind;    /* 48  enum slice_kind */
+    sh8_t cls;     /* 49  size class of a PAGE */
+    sh8_t flags;   /* 50  enum page_flag */
+    sh8_t back;    /* 51  TAIL: slices back to the first */
+    sh32_t span;   /* 52  slices in the page or block */
+    sh64_t audit;  /* 56  block that a dead freer may have left on no list */
+    /* second line */
+    sh16_t committed; /* 64  a bit per OS page: charged; backed if it was populated */
+    sh16_t dirty;     /* 66  a bit per OS page: may hold non-zero bytes */
+    sh16_t mapped;    /* 68  a bit per OS page: populated in the owner's address space */
+    sh16_t reserved0;
+    sh32_t next;      /* 72  links of the owner's list of pages, slice indices */
+    sh32_t prev;      /* 76 */
+    sh64_t cell;      /* 80  the owner's class_cell, also while 'home' says nobody; 0 none */
+    sh64_t bytes;     /* 88  LARGE: size in bytes as promised */
+    sh32_t hold_birth; /* 96  hold_seq when the page was made: older holds do not cover it */
+    sh32_t hold_last;  /* 100 newest hold that covers it; 0 none */
+    sh64_t step;      /* 104 OS pages of the next extension */
+    sh64_t reserved1[2];
+};
+AT(slice, remote, 16);
+AT(slice, owner, 32);
+AT(slice, kind, 48);
+AT(slice, committed, 64);
+AT(slice, cell, 80);
+SIZE(slice, 128);
+
+/* Which blocks of a page belong to ended members (HSHM_EXIT=keep).  A bit is
+ * cleared by whoever frees the block: a survivor, or `hshm reclaim`. */
+#define PAGE_BLOCKS_MAX 4096
+struct kept {
+    sh64_t former; /* member id of the last one that ended */
+    sh64_t reserved[15];
+    sh64_t bits[PAGE_BLOCKS_MAX / 64];
+};
+SIZE(kept, 640);
+
+#define SEG_HOLDS_OFF   OS_PAGE
+#define SEG_NAMES_OFF   (UINT64_C(128) << 10)
+#define SEG_MEMBERS_OFF (UINT64_C(1) << 20)
+#define SEG_CHUNKS_OFF  (SEG_MEMBERS_OFF + (UINT64_C(16) << 20))
+static_assert(SEG_HOLDS_OFF + HOLD_MAX * sizeof(struct seg_hold) <= SEG_NAMES_OFF, "holds fit");
+static_assert(SEG_MEMBERS_OFF + MEMBER_MAX * sizeof(struct seg_member) <= SEG_CHUNKS_OFF, "");
+
+/* Lock bytes lie beyond any file size: a lock needs no page. */
+#define LOCK_MEMBER(slot) ((UINT64_C(1) << 60) + (slot))
+#define LOCK_HOLD(hold)   ((UINT64_C(1) << 60) + (UINT64_C(1) << 20) + (hold))
+#define LOCK_CREATE       ((UINT64_C(1) << 60) + (UINT64_C(1) << 21))
+#define LOCK_RECLAIM      (LOCK_CREATE + 1) /* one at a time frees what ended members kept */
+
+/* Changes when a structure changes its size or the OS page differs. */
+static inline uint32_t layout_abi(void)
+{
+    return (uint32_t)(sizeof(struct seg_header) ^ sizeof(struct seg_member) << 4 ^
+                      sizeof(struct slice) << 12 ^ sizeof(struct chunk) << 20 ^ (OS_PAGE >> 12) << 28);
+}
+
+static inline uint64_t round_up(uint64_t n, uint64_t unit)
+{
+    return (n + unit - 1) & ~(unit - 1);
+}
+
+/* Offsets of the tables for a window of 'window' bytes; false if it is no window. */
+static inline int layout_compute(uint64_t window, struct seg_header *h)
+{
+    if (window < WINDOW_MIN || window > WINDOW_MAX || (window & (window - 1)))
+        return 0;
+    h->window = window;
+    h->chunk_count = window >> CHUNK_SHIFT;
+    h->chunks_off = SEG_CHUNKS_OFF;
+    h->slices_off = round_up(h->chunks_off + h->chunk_count * sizeof(struct chunk), OS_PAGE * 16);
+    uint64_t slices = h->chunk_count * CHUNK_SLICES;
+    h->kept_off = h->slices_off + slices * sizeof(struct slice);
+    h->data_off = round_up(h->kept_off + slices * sizeof(struct kept), CHUNK_BYTES);
+    h->first_chunk = h->data_off >> CHUNK_SHIFT;
+    return h->first_chunk < h->chunk_count;
+}

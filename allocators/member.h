@@ -1,0 +1,29 @@
+/* member.h - the slots of the living, and who is alive.
+ *
+ * A member lives as long as the lock on its slot's byte is held.  The lock
+ * belongs to an open file description that only a one-page mapping keeps:
+ * closing all descriptors does not drop it, a forked child does not inherit
+ * it (MADV_DONTFORK), SIGKILL and exec end it.
+ */
+#pragma once
+#include "allocators/heap.h"
+
+/* A lock kept by a mapping. */
+struct witness {
+    char *page; /* NULL: none */
+};
+/* Open the file anew, lock 'byte', keep the lock by mapping.  False: taken, or no file. */
+bool witness_make(const char *path, uint64_t byte, bool for_children, struct witness *w);
+void witness_drop(struct witness *w);
+
+/* Take a free slot under 'state' (CHILD: for a child to be forked) with its lock;
+ * the new member's id, or 0. */
+uint64_t member_take_slot(struct heap *h, const char *reopen, enum member_state state,
+                          struct witness *w);
+/* Fill in what people want to know. */
+void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_t parent);
+
+/* Is the member in this slot alive?  True when that cannot be known. */
+bool member_alive(struct heap *h, uint32_t slot);
+/* Does anybody but 'except' (a slot, or MEMBER_MAX) live?  By an open file. */
+bool members_alive_fd(long fd, uint32_t except);

@@ -1,0 +1,453 @@
+#include "allocators/os.h"
+#include "allocators/layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/mman.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef F_OFD_GETLK
+#define F_OFD_GETLK 36
+#define F_OFD_SETLK 37
+#endif
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#endif
+
+int (*os_madvise_hook)(void *, size_t, int);
+
+static long os_call(long number, long a, long b, long c, long d, long e, long f)
+{
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+#else
+#error "add the system call instruction of this machine"
+#endif
+}
+
+/* ---- files ---------------------------------------------------------------- */
+
+long os_open(const char *path, int flags, unsigned mode)
+{
+    return os_call(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, mode, 0, 0);
+}
+
+void os_close(long fd)
+{
+    os_call(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+static long stat_copy(long rc, const struct stat *st, struct os_file *out)
+{
+    if (rc < 0)
+        return rc;
+    *out = (struct os_file){
+        .device = st->st_dev,
+        .inode = st->st_ino,
+        .bytes = (uint64_t)st->st_size,
+        .allocated = (uint64_t)st->st_blocks * 512,
+        .uid = st->st_uid,
+        .mode = st->st_mode,
+        .links = (uint32_t)st->st_nlink,
+    };
+    return 0;
+}
+
+long os_fstat(long fd, struct os_file *out)
+{
+    struct stat st;
+    return stat_copy(os_call(SYS_newfstatat, fd, (long)"", (long)&st, AT_EMPTY_PATH, 0, 0), &st,
+                     out);
+}
+
+long os_stat(const char *path, struct os_file *out)
+{
+    struct stat st;
+    return stat_copy(
+        os_call(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, AT_SYMLINK_NOFOLLOW, 0, 0), &st,
+        out);
+}
+
+/* A file beyond RLIMIT_FSIZE is a fatal SIGXFSZ, even for a memfd: look first. */
+long os_truncate(long fd, uint64_t bytes)
+{
+    if (bytes > os_rlimit(RLIMIT_FSIZE))
+        return -EFBIG;
+    return os_call(SYS_ftruncate, fd, (long)bytes, 0, 0, 0, 0);
+}
+
+long os_unlink(const char *path)
+{
+    return os_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
+}
+
+long os_link_fd(long fd, const char *path)
+{
+    char link[32] = "/proc/self/fd/";
+    char digits[12];
+    size_t n = 0, at = strlen(link);
+    for (long rest = fd; n == 0 || rest; rest /= 10)
+        digits[n++] = (char)('0' + rest % 10);
+    while (n)
+        link[at++] = digits[--n];
+    link[at] = '\0';
+    return os_call(SYS_linkat, AT_FDCWD, (long)link, AT_FDCWD, (long)path, AT_SYMLINK_FOLLOW, 0);
+}
+
+long os_rename_noreplace(const char *from, const char *to)
+{
+    return os_call(SYS_renameat2, AT_FDCWD, (long)from, AT_FDCWD, (long)to, RENAME_NOREPLACE, 0);
+}
+
+long os_pread(long fd, void *buf, size_t len, uint64_t off)
+{
+    return os_call(SYS_pread64, fd, (long)buf, (long)len, (long)off, 0, 0);
+}
+
+long os_write(long fd, const void *buf, size_t len)
+{
+    return os_call(SYS_write, fd, (long)buf, (long)len, 0, 0, 0);
+}
+
+long os_seek_data(long fd, uint64_t off)
+{
+    return os_call(SYS_lseek, fd, (long)off, SEEK_DATA, 0, 0, 0);
+}
+
+long os_seek_hole(long fd, uint64_t off)
+{
+    return os_call(SYS_lseek, fd, (long)off, SEEK_HOLE, 0, 0, 0);
+}
+
+struct dirent_raw {
+    uint64_t inode, next;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+};
+
+void os_list(const char *dir, bool (*each)(const char *name, void *ctx), void *ctx)
+{
+    char buf[4096] __attribute__((aligned(8)));
+    long fd = os_open(dir, O_RDONLY | O_DIRECTORY, 0), got;
+    if (fd < 0)
+        return;
+    while ((got = os_call(SYS_getdents64, fd, (long)buf, sizeof buf, 0, 0, 0)) > 0)
+        for (long at = 0; at < got;) {
+            struct dirent_raw *entry = (struct dirent_raw *)(buf + at);
+            at += entry->length;
+            if (!each(entry->name, ctx)) {
+                os_close(fd);
+                return;
+            }
+        }
+    os_close(fd);
+}
+
+long os_space(const char *path, uint64_t *total, uint64_t *available)
+{
+    struct statfs fs;
+    long rc = os_call(SYS_statfs, (long)path, (long)&fs, 0, 0, 0, 0);
+    if (rc < 0)
+        return rc;
+    *total = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+    *available = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+    return 0;
+}
+
+/* ---- locks ---------------------------------------------------------------- */
+
+long os_lock(long fd, uint64_t byte)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1 };
+    return os_call(SYS_fcntl, fd, F_OFD_SETLK, (long)&lock, 0, 0, 0);
+}
+
+bool os_lock_any(long fd, uint64_t byte, uint64_t n)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)n };
+    if (n == 0)
+        return false;
+    return os_call(SYS_fcntl, fd, F_OFD_GETLK, (long)&lock, 0, 0, 0) < 0 || lock.l_type != F_UNLCK;
+}
+
+bool os_lock_held(long fd, uint64_t byte)
+{
+    return os_lock_any(fd, byte, 1);
+}
+
+/* ---- memory ---------------------------------------------------------------- */
+
+long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind, bool noreserve)
+{
+    int flags = MAP_FIXED_NOREPLACE | (kind == OS_MAP_SHARED ? MAP_SHARED : MAP_PRIVATE) |
+                (fd < 0 ? MAP_ANONYMOUS : 0) | (noreserve ? MAP_NORESERVE : 0);
+    long got = os_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, (long)off);
+    if (got < 0 && got > -4096)
+        return got;
+    if ((void *)got != at) { /* a kernel before 4.17 takes the address as a hint */
+        os_unmap((void *)got, bytes);
+        return -EEXIST;
+    }
+    return 0;
+}
+
+void *os_map(uint64_t bytes, bool noreserve)
+{
+    long got = os_call(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | (noreserve ? MAP_NORESERVE : 0), -1, 0);
+    return got < 0 && got > -4096 ? NULL : (void *)got;
+}
+
+void *os_map_header(long fd)
+{
+    long got = os_call(SYS_mmap, 0, (long)OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return got < 0 && got > -4096 ? NULL : (void *)got;
+}
+
+void *os_map_page(long fd, bool for_children)
+{
+    long got = os_call(SYS_mmap, 0, (long)OS_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    if (got < 0 && got > -4096)
+        return NULL;
+    if (!for_children)
+        os_advise((void *)got, OS_PAGE, MADV_DONTFORK);
+    return (void *)got;
+}
+
+void os_unmap(void *at, uint64_t bytes)
+{
+    os_call(SYS_munmap, (long)at, (long)bytes, 0, 0, 0, 0);
+}
+
+long os_move(void *from, uint64_t bytes, void *to)
+{
+    long got = os_call(SYS_mremap, (long)from, (long)bytes, (long)bytes,
+                        MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0);
+    return got < 0 && got > -4096 ? got : 0;
+}
+
+long os_advise(void *at, uint64_t bytes, int advice)
+{
+    return os_call(SYS_madvise, (long)at, (long)bytes, advice, 0, 0, 0);
+}
+
+/* -EFAULT is what a full tmpfs, -EHWPOISON what a bad page answers: for the
+ * caller both are "no memory". */
+long os_populate(void *at, uint64_t bytes)
+{
+    long rc;
+    do
+        rc = os_advise(at, bytes, MADV_POPULATE_WRITE);
+    while (rc == -EINTR || rc == -EAGAIN);
+    return rc == 0 || rc == -EINVAL || rc == -ENOSYS ? rc : -ENOMEM;
+}
+
+long os_purge(void *at, uint64_t bytes, bool shared)
+{
+    int advice = shared ? MADV_REMOVE : MADV_DONTNEED;
+    if (!os_madvise_hook)
+        return os_advise(at, bytes, advice);
+    int saved = errno;
+    int rc = os_madvise_hook(at, bytes, advice);
+    long error = rc == 0 ? 0 : -errno;
+    errno = saved;
+    return error;
+}
+
+/* ---- time, chance, threads -------------------------------------------------- */
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now = { 0 };
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t os_now_ms(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
+}
+
+uint64_t os_now_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
+}
+
+uint64_t os_boot_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+void os_random(void *buf, size_t len)
+{
+    long got = os_call(SYS_getrandom, (long)buf, (long)len, GRND_NONBLOCK, 0, 0, 0);
+    if (got == (long)len)
+        return;
+    uint64_t mix = clock_ns(CLOCK_MONOTONIC) ^ (uint64_t)(uintptr_t)&mix;
+    for (size_t i = 0; i < len; i++) {
+        mix = mix * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        ((uint8_t *)buf)[i] = (uint8_t)(mix >> 56);
+    }
+}
+
+void os_boot_id(uint64_t id[2])
+{
+    char text[40] = { 0 };
+    id[0] = id[1] = 0;
+    long fd = os_open("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
+    if (fd < 0)
+        return;
+    os_call(SYS_read, fd, (long)text, sizeof text - 1, 0, 0, 0);
+    os_close(fd);
+    for (int i = 0; text[i]; i++)
+        id[i & 1] = id[i & 1] * 31 + (uint8_t)text[i];
+}
+
+long os_pid(void)
+{
+    return os_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+long os_tid(void)
+{
+    return os_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+long os_euid(void)
+{
+    return os_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+}
+
+uint64_t os_pid_ns(void)
+{
+    struct stat st;
+    long rc = os_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/ns/pid", (long)&st, 0, 0, 0);
+    return rc < 0 ? 0 : st.st_ino;
+}
+
+uint64_t os_ram_bytes(void)
+{
+    struct sysinfo si;
+    return os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) < 0 ? UINT64_C(1) << 30
+                                                               : (uint64_t)si.totalram * si.mem_unit;
+}
+
+/* MemAvailable plus free swap: what a snapshot may take. */
+uint64_t os_ram_available(void)
+{
+    struct sysinfo si;
+    if (os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) < 0)
+        return UINT64_MAX;
+    uint64_t best = ((uint64_t)si.freeram + si.bufferram) * si.mem_unit;
+    char text[512] = { 0 };
+    long fd = os_open("/proc/meminfo", O_RDONLY, 0);
+    if (fd >= 0) {
+        os_call(SYS_read, fd, (long)text, sizeof text - 1, 0, 0, 0);
+        os_close(fd);
+        const char *at = strstr(text, "MemAvailable:");
+        if (at) {
+            uint64_t kib = 0;
+            for (at += 13; *at == ' '; at++)
+                ;
+            for (; *at >= '0' && *at <= '9'; at++)
+                kib = kib * 10 + (uint64_t)(*at - '0');
+            best = kib << 10;
+        }
+    }
+    return best + (uint64_t)si.freeswap * si.mem_unit;
+}
+
+uint64_t os_rlimit(int which)
+{
+    struct rlimit limit;
+    if (os_call(SYS_prlimit64, 0, which, 0, (long)&limit, 0, 0) < 0)
+        return UINT64_MAX;
+    return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+}
+
+/* ---- signals, futex ---------------------------------------------------------- */
+
+os_signals os_signals_block(void)
+{
+    os_signals all = ~UINT64_C(0), old = 0;
+    os_call(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)&old, sizeof all, 0, 0);
+    return old;
+}
+
+void os_signals_restore(os_signals old)
+{
+    os_call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&old, 0, sizeof old, 0, 0);
+}
+
+void os_futex_wait(uint32_t *word, uint32_t expected)
+{
+    os_call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, expected, 0, 0, 0);
+}
+
+void os_futex_wake(uint32_t *word, int count)
+{
+    os_call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
+}
+
+/* process_vm_writev() to ourselves of a byte just read the same way: EFAULT
+ * where a plain store would be SIGBUS.  Others may write the page at the same
+ * time, so the byte chosen is one that nobody uses: there is none in general,
+ * hence this runs only on pages not handed out yet. */
+long os_touch(void *at, uint64_t bytes)
+{
+    for (uint64_t i = 0; i < bytes; i += OS_PAGE) {
+        char byte;
+        struct iovec local = { &byte, 1 }, remote = { (char *)at + i, 1 };
+        long pid = os_pid();
+        if (os_call(SYS_process_vm_readv, pid, (long)&local, 1, (long)&remote, 1, 0) != 1 ||
+            os_call(SYS_process_vm_writev, pid, (long)&local, 1, (long)&remote, 1, 0) != 1)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+void os_sleep_us(unsigned us)
+{
+    struct timespec pause = { us / 1000000, (long)(us % 1000000) * 1000 };
+    os_call(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+}

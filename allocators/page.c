@@ -1,0 +1,246 @@
+#include "allocators/page.h"
+#include "allocators/adopt.h"
+#include "allocators/commit.h"
+#include "allocators/damage.h"
+#include "allocators/run.h"
+
+struct slice *page_make(struct thread_cache *tc, unsigned cls)
+{
+    struct heap *h = tc->heap;
+    uint32_t n = class_slices(cls), first = run_alloc(h, n, n);
+    if (!first)
+        return NULL;
+    struct slice *d = &h->slices[first];
+    uint32_t size = class_bytes(cls);
+    own_put(page_make, d->recip, UINT64_MAX / size + 1);
+    own_put(page_make, d->used, 0);
+    own_put(page_make, d->capacity, 0);
+    own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));
+    own_put(page_make, d->taken, 0);
+    own_put(page_make, d->audit, 0);
+    own_put(page_make, d->cls, (uint8_t)cls);
+    own_put(page_make, d->flags, 0);
+    own_put(page_make, d->back, 0);
+    own_put(page_make, d->span, n);
+    own_put(page_make, d->step, 1);
+    own_put(page_make, d->hold_birth, (uint32_t)get(h->header->hold_seq));
+    own_put(page_make, d->hold_last, 0);
+    put(page_make, d->remote, 0);
+    page_set_owner(tc, d, true);
+    for (uint32_t i = 1; i < n; i++) {
+        put(page_owner, d[i].home, HOME_NOBODY);
+        own_put(page_make, d[i].back, (uint8_t)i);
+        put(slice_tail, d[i].kind, SLICE_TAIL);
+    }
+    /* Before this store the slices are free for whoever recovers us. */
+    put_release(page_kind, d->kind, SLICE_PAGE);
+    return d;
+}
+
+void page_set_owner(struct thread_cache *tc, struct slice *d, bool home)
+{
+    uint64_t cell = off_of(tc->heap, &tc->record->cells[own_get(d->cls)]);
+    put(page_owner, d->owner, tc->id);
+    put(page_owner, d->cell, cell);
+    put(page_owner, d->home, home ? cell : HOME_NOBODY);
+}
+
+void page_end(struct heap *h, struct slice *d)
+{
+    uint32_t n = own_get(d->span);
+    put(page_owner, d->home, HOME_NOBODY);
+    put(page_owner, d->cell, 0);
+    put(page_owner, d->owner, 0);
+    /* The head last: until then the run is still a page, an empty one. */
+    for (uint32_t i = n; i-- > 0;)
+        put_release(slice_free, d[i].kind, SLICE_FREE);
+    run_free(h, slice_index(h, d), n);
+}
+
+/* ---- extension -------------------------------------------------------------------- */
+
+static void link_blocks(struct heap *h, struct slice *d, uint32_t from, uint32_t to)
+{
+    struct class_cell *cell = cell_at(h, own_get(d->cell));
+    uint64_t size = class_bytes(own_get(d->cls)), first = slice_off(h, d) + from * size, off = first;
+    for (uint32_t i = from; i + 1 < to; i++, off += size)
+        link_write(h, off, off + size);
+    link_write(h, off, own_get(cell->free));
+    /* The list before the capacity: blocks beyond it on a list are recognised,
+     * blocks below it on none would be taken for handed out. */
+    own_put(page_extend, cell->free, first);
+    put_release(page_capacity, d->capacity, (uint16_t)to);
+}
+
+/* OS pages are committed in doubling steps: a program that needs three blocks
+ * pays for one, one that fills pages gets them in cheap batches. */
+bool page_extend(struct heap *h, struct slice *d)
+{
+    uint32_t from = own_get(d->capacity), reserved = own_get(d->reserved);
+    if (from == reserved)
+        return false;
+    uint64_t size = class_bytes(own_get(d->cls)), step = own_get(d->step) * OS_PAGE;
+    uint64_t have = round_up(from * size, OS_PAGE), end = have + step;
+    if (end < (from + 1) * size)
+        end = round_up((from + 1) * size, OS_PAGE);
+    if (end > reserved * size)
+        end = reserved * size;
+    if (end > have && !commit_range(h, slice_off(h, d) + have, end - have, true, NULL))
+        return false;
+    uint32_t to = (uint32_t)(end / size);
+    if (to > reserved)
+        to = reserved;
+    link_blocks(h, d, from, to);
+    if (step < SLICE_BYTES)
+        own_put(page_step, d->step, own_get(d->step) * 2);
+    return true;
+}
+
+/* ---- lists -------------------------------------------------------------------------- */
+
+#define WALK_MAX 1000000
+
+/* Walk a list that may be changing or damaged: bounded, each link checked. */
+static bool list_has(struct heap *h, uint64_t head, uint64_t off)
+{
+    for (uint32_t steps = WALK_MAX; steps && head && !list_is_end(head); steps--) {
+        if (head == off)
+            return true;
+        uint64_t c = head >> CHUNK_SHIFT;
+        if (c < h->first_chunk || c >= get(h->header->chunk_high))
+            return false;
+        head = link_read(h, at_off(h, head));
+        if (!link_is_sound(h, head))
+            return false;
+    }
+    return false;
+}
+
+bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off)
+{
+    uint64_t cell = get(d->cell);
+    if (list_has(h, get(d->remote), off) || list_has(h, get(d->taken), off))
+        return true;
+    return cell && (list_has(h, get(cell_at(h, cell)->free), off) ||
+                    list_has(h, get(cell_at(h, cell)->parked), off));
+}
+
+/* Where the owner puts a block of this page: not to be allocated while a
+ * snapshot covers it. */
+static void owner_put(struct heap *h, struct slice *d, uint64_t first, uint64_t last)
+{
+    struct class_cell *cell = cell_at(h, own_get(d->cell));
+    if (own_get(d->flags) & PAGE_HELD) {
+        link_write(h, last, own_get(cell->parked));
+        own_put(page_merge, cell->parked, first);
+    } else {
+        link_write(h, last, own_get(cell->free));
+        own_put(page_merge, cell->free, first);
+    }
+}
+
+/* A recoverer found that a dead process may have been freeing this block: if
+ * it looks freed and is on none of our lists, it was. */
+static uint32_t page_audit(struct heap *h, struct slice *d)
+{
+    uint64_t off = get_acquire(d->audit);
+    uint32_t found = 0;
+    if (off && link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off)) {
+        kept_forget(h, d, off);
+        owner_put(h, d, off, off);
+        own_put(page_used, d->used, own_get(d->used) - 1);
+        found = 1;
+    }
+    put_release(page_audited, d->audit, 0);
+    return found;
+}
+
+/* Length of a remote list and its last block. */
+static uint32_t list_measure(struct heap *h, struct slice *d, uint64_t head, uint64_t *tail)
+{
+    uint32_t n = 1, most = own_get(d->reserved);
+    for (;; n++) {
+        if (unlikely(own_get(d->flags) & PAGE_KEPT))
+            kept_forget(h, d, head); /* freed: nobody's legacy any more */
+        uint64_t next = link_read(h, at_off(h, head));
+        if (!link_is_sound(h, next) || n > most)
+            page_link_damaged(h, head);
+        if (list_is_end(next))
+            break;
+        head = next;
+    }
+    *tail = head;
+    return n;
+}
+
+uint32_t page_collect(struct heap *h, struct slice *d)
+{
+    uint64_t head = get(d->remote), tail;
+    uint32_t n = 0;
+    if (head) {
+        do /* 'taken' first: a list that only a register knew would die with us */
+            own_put(page_taking, d->taken, head);
+        while (!cas(page_take, d->remote, &head, 0));
+        n = list_measure(h, d, head, &tail);
+        owner_put(h, d, head, tail);
+        own_put(page_used, d->used, own_get(d->used) - n);
+        own_put(page_taking, d->taken, 0);
+    }
+    if (unlikely(get(d->audit)))
+        n += page_audit(h, d);
+    return n;
+}
+
+/* A mark in the page's kept bits stays until the owner merges the list: an
+ * adopter takes for free what is neither marked nor on the list, so a block
+ * must never be neither while its free is under way. */
+void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
+{
+    uint64_t head = get(d->remote);
+    put(inflight_mine, step->what, off | INFLIGHT_MINE);
+    link_write(h, off, head ? head : LIST_END);
+    put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
+    /* release: pairs with the acquire of the owner's page_take: it sees the link */
+    while (!cas(remote_push, d->remote, &head, off))
+        link_write(h, off, head ? head : LIST_END);
+    put_release(inflight_done, step->what, 0);
+}
+
+/* ---- pages of the dead ------------------------------------------------------------------ */
+
+static bool is_remote(struct heap *h, struct slice *d, uint64_t off)
+{
+    return list_has(h, get(d->remote), off);
+}
+
+/* The blocks on 'remote' stay there; those with a bit are allocated.  The list
+ * becomes ours by one store; if we die before PAGE_BITS is cleared, the bits
+ * still tell the same. */
+void page_list_from_bits(struct heap *h, struct slice *d)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint64_t size = class_bytes(own_get(d->cls)), start = slice_off(h, d), first = 0, last = 0;
+    uint32_t capacity = own_get(d->capacity), n = 0;
+    bool remote = get(d->remote) != 0;
+    for (uint32_t i = capacity; i-- > 0;) {
+        uint64_t off = start + i * size;
+        if (get(kept->bits[i / 64]) >> (i % 64) & 1 || (remote && is_remote(h, d, off)))
+            continue;
+        if (first)
+            link_write(h, off, first);
+        else
+            last = off;
+        first = off;
+        n++;
+    }
+    own_put(page_used, d->used, capacity - n);
+    if (first)
+        owner_put(h, d, first, last);
+    own_put(page_flags, d->flags, (uint8_t)(own_get(d->flags) & ~PAGE_BITS));
+}
+
+void page_link_damaged(struct heap *h, uint64_t off)
+{
+    damage_block(h, slice_head(h, (uint32_t)(off >> SLICE_SHIFT)), off,
+                 "free list overwritten: the block was written to after it was freed");
+}

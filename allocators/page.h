@@ -1,0 +1,93 @@
+/* page.h - pages: runs of equal blocks, and what is done to one block.
+ *
+ * Free blocks of a page are on its owner's class list (struct class_cell),
+ * which runs through all of the thread's pages of that class, so that malloc
+ * takes what was freed last; or, freed by anybody else, on the page's own
+ * 'remote' list until the owner merges it.
+ *
+ * Guarantees:
+ *   P1  Only the owner takes blocks off a list.
+ *   P2  A block is on at most one list, but for a merge, park or steal cut
+ *       short by death: recovery marks it free, once or twice.
+ *   P3  After the death of an owner at any instruction every block of its
+ *       pages is on a list or was handed out, but for the one in flight.
+ */
+#pragma once
+#include "allocators/heap.h"
+
+/* A new page of the class for the thread cache, with no block linked yet.  Lock held. */
+struct slice *page_make(struct thread_cache *tc, unsigned cls);
+/* The page belongs to this cache now; with 'home' its free takes the fast path. */
+void page_set_owner(struct thread_cache *tc, struct slice *d, bool home);
+/* Link some more blocks.  False: the page is full or there is no memory. */
+bool page_extend(struct heap *h, struct slice *d);
+/* Merge the remote list into the owner's.  How many blocks came. */
+uint32_t page_collect(struct heap *h, struct slice *d);
+/* Give an empty page's slices back.  Lock held. */
+void page_end(struct heap *h, struct slice *d);
+/* Make the owner's list of the free blocks of an adopted page (PAGE_BITS). */
+void page_list_from_bits(struct heap *h, struct slice *d);
+
+/* Free by somebody who is not the owner: a thread or process, living or not. */
+void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off);
+/* Is the block on a list?  Exact for the owner, a good guess for others. */
+bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off);
+
+_Noreturn void page_link_damaged(struct heap *h, uint64_t off);
+
+static inline uint64_t page_bytes(const struct slice *d)
+{
+    return (uint64_t)get(d->span) << SLICE_SHIFT;
+}
+
+/* Pages lie at multiples of their size: a block tells where its page begins,
+ * whichever copy of the descriptor one has. */
+static inline uint64_t page_start(const struct slice *d, uint64_t off)
+{
+    return off & ~(page_bytes(d) - 1);
+}
+
+static inline uint32_t page_block_index(const struct slice *d, uint64_t off)
+{
+    return (uint32_t)((off - page_start(d, off)) / class_bytes(get(d->cls)));
+}
+
+/* Is 'off' where a block of the page starts? */
+static inline bool page_block_starts(const struct slice *d, uint64_t off)
+{
+    uint32_t size = class_bytes(get(d->cls));
+    uint64_t at = off - page_start(d, off);
+    return at % size == 0 && at / size < get(d->reserved);
+}
+
+/* Take a block off the owner's list.  If we die after the store the block is
+ * on no list: the one in flight. */
+static inline void *page_pop_of(struct heap *h, struct class_cell *cell, bool one_slice)
+{
+    uint64_t off = own_get(cell->free);
+    if (unlikely(list_is_end(off)))
+        return NULL;
+    uint64_t *block = at_off(h, off), next = *block ^ h->link_key;
+    if (unlikely(!link_is_sound(h, next)))
+        page_link_damaged(h, off);
+    own_put(page_pop, cell->free, next);
+    struct slice *d = &h->slices[off >> SLICE_SHIFT];
+    if (!one_slice)
+        d = slice_head(h, slice_index(h, d));
+    own_put(page_used, d->used, own_get(d->used) + 1);
+    *block = 0; /* not a link any more: a free of it is not a double free */
+    return block;
+}
+
+/* For classes whose pages are one slice: all that malloc's fast path serves. */
+static inline void *page_pop(struct heap *h, struct class_cell *cell)
+{
+    return page_pop_of(h, cell, true);
+}
+
+static inline void page_push(struct heap *h, struct class_cell *cell, struct slice *d, uint64_t off)
+{
+    link_write(h, off, own_get(cell->free));
+    own_put(page_push, cell->free, off);
+    own_put(page_used, d->used, own_get(d->used) - 1);
+}

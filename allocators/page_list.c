@@ -1,0 +1,28 @@
+#include "allocators/thread_cache.h"
+
+void page_list_remove(struct heap *h, struct page_list *list, struct slice *d)
+{
+    uint32_t next = own_get(d->next), prev = own_get(d->prev);
+    if (prev)
+        own_put(page_list, h->slices[prev].next, next);
+    else
+        list->head = next;
+    if (next)
+        own_put(page_list, h->slices[next].prev, prev);
+    else
+        list->tail = prev;
+    own_put(page_list, d->next, 0);
+    own_put(page_list, d->prev, 0);
+}
+
+void page_list_append(struct heap *h, struct page_list *list, struct slice *d)
+{
+    uint32_t i = slice_index(h, d);
+    own_put(page_list, d->prev, list->tail);
+    own_put(page_list, d->next, 0);
+    if (list->tail)
+        own_put(page_list, h->slices[list->tail].next, i);
+    else
+        list->head = i;
+    list->tail = i;
+}

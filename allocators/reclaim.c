@@ -1,0 +1,121 @@
+/* reclaim.c - frees what ended members left allocated (HSHM_EXIT=keep). */
+#include "allocators/adopt.h"
+#include "allocators/chunk.h"
+#include "allocators/hold.h"
+#include "allocators/large.h"
+#include "allocators/member.h"
+#include "allocators/page.h"
+#include "allocators/recover.h"
+#include "allocators/run.h"
+
+#include <fcntl.h>
+
+/* The slot is not given out again with this id while a chunk bears it. */
+static bool id_is_current(struct heap *h, uint64_t id)
+{
+    uint32_t slot = member_slot(id);
+    return slot < get_acquire(h->header->members_high) &&
+           state_of(get(h->members[slot].state)) != MEMBER_FREE &&
+           state_epoch(get(h->members[slot].state)) == member_epoch(id);
+}
+
+static bool slice_in_flight(struct heap *h, struct slice *d, uint64_t off)
+{
+    uint32_t count = get_acquire(d->capacity);
+    for (uint32_t i = 0; i < count && i < RECORDS_PER_SLICE; i++) {
+        struct thread_record *r = at_off(h, slice_off(h, d) + i * sizeof *r);
+        if ((get(r->step.what) & ~UINT64_C(15)) == off)
+            return true;
+    }
+    return false;
+}
+
+/* Is somebody freeing this very block just now?  Then it is theirs to free. */
+static bool in_flight(struct heap *h, uint64_t off)
+{
+    uint64_t high = get_acquire(h->header->chunk_high);
+    for (uint64_t c = h->first_chunk; c < high; c++)
+        for (uint32_t i = 0; word_state(get(h->chunks[c].word)) == CHUNK_OWNED && i < CHUNK_SLICES; i++) {
+            struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+            if (get(d->kind) == SLICE_RECORDS && slice_in_flight(h, d, off))
+                return true;
+        }
+    return false;
+}
+
+/* Freed already, and still marked: whoever merges the list clears the mark.
+ * Asked after in_flight(): a free that was under way is over then. */
+static bool is_freed(struct heap *h, struct slice *d, uint64_t off)
+{
+    return link_is_sound(h, link_read(h, at_off(h, off))) && page_lists_have(h, d, off);
+}
+
+static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
+{
+    struct heap *h = tc->heap;
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint64_t bytes = 0, size = class_bytes(get(d->cls));
+    for (uint32_t block = 0; block < get(d->capacity); block++) {
+        uint64_t off = slice_off(h, d) + block * size;
+        if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
+            is_freed(h, d, off))
+            continue;
+        page_free_remote(h, &tc->record->step, d, off);
+        bytes += size;
+    }
+    return bytes;
+}
+
+static uint64_t reclaim_large(struct thread_cache *tc, struct slice *d)
+{
+    struct heap *h = tc->heap;
+    uint64_t bytes = get(d->bytes);
+    if (id_is_current(h, owner_member(get(d->owner))) || (get(d->remote) & 0xff) != LARGE_LIVE)
+        return 0;
+    return large_free(h, &tc->record->step, d) ? bytes : 0;
+}
+
+static uint64_t reclaim_chunk(struct thread_cache *tc, uint32_t c)
+{
+    struct heap *h = tc->heap;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
+        struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+        if (get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_KEPT)
+            bytes += reclaim_page(tc, d);
+        else if (get(d->kind) == SLICE_LARGE)
+            bytes += reclaim_large(tc, d);
+    }
+    return bytes;
+}
+
+static uint64_t reclaim_locked(struct thread_cache *tc)
+{
+    struct heap *h = tc->heap;
+    uint64_t bytes = 0, high = get_acquire(h->header->chunk_high);
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get_acquire(h->chunks[c].word);
+        if (word_state(word) == CHUNK_OWNED || word_state(word) == CHUNK_ORPHAN)
+            bytes += reclaim_chunk(tc, (uint32_t)c);
+        else if (word_state(word) == CHUNK_HUGE && !id_is_current(h, word_member(word)))
+            bytes += reclaim_large(tc, &h->slices[c * CHUNK_SLICES]);
+    }
+    struct guard g = heap_lock(h);
+    for (uint64_t n = get(h->header->orphans); n; n--) /* empty pages and chunks are given back */
+        if (!adopt_chunk(h))
+            break;
+    run_purge(h, true);
+    heap_unlock(h, g);
+    return bytes;
+}
+
+/* Two at a time would free a block twice: nothing says whose it is to free. */
+uint64_t reclaim_kept(struct thread_cache *tc)
+{
+    long fd = os_open(tc->heap->path, O_RDWR, 0);
+    if (fd < 0)
+        return 0;
+    uint64_t bytes = os_lock(fd, LOCK_RECLAIM) == 0 ? reclaim_locked(tc) : 0;
+    os_close(fd);
+    return bytes;
+}

@@ -1,0 +1,432 @@
+#include "allocators/recover.h"
+#include "allocators/adopt.h"
+#include "allocators/chunk.h"
+#include "allocators/hold.h"
+#include "allocators/large.h"
+#include "allocators/member.h"
+#include "allocators/page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+struct dead {
+    uint64_t id;
+    uint32_t slot;
+    bool reclaim;
+};
+
+/* ---- steps in hand -------------------------------------------------------------------- */
+
+/* The page's owner is alive, or will be: it adds the block to its list unless
+ * it finds it there.  False: another audit of this page is still waiting. */
+static bool ask_owner(struct heap *h, struct slice *d, uint64_t off)
+{
+    uint64_t none = 0;
+    (void)h;
+    return cas(audit, d->audit, &none, off) || none == off;
+}
+
+static bool finish_small(struct heap *h, struct inflight *step, struct slice *d, uint64_t off,
+                         enum inflight_phase phase)
+{
+    void *block = at_off(h, off);
+    if (phase == INFLIGHT_MINE) {
+        link_write(h, off, LIST_END);
+        put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
+    }
+    return !link_is_sound(h, link_read(h, block)) || ask_owner(h, d, off);
+}
+
+static void finish_large(struct heap *h, struct inflight *step, struct slice *d)
+{
+    uint64_t gen = get(step->gen), stamp = gen << 8 | LARGE_LIVE;
+    cas(large_freed, d->remote, &stamp, gen << 8 | LARGE_FREED);
+    if (get_acquire(d->remote) != (gen << 8 | LARGE_FREED) || get(d->kind) != SLICE_LARGE)
+        return;
+    uint32_t c = chunk_of(slice_index(h, d));
+    uint64_t word = get_acquire(h->chunks[c].word);
+    if (word_state(word) == CHUNK_HUGE) {
+        struct guard g = heap_lock(h);
+        large_end(h, d);
+        heap_unlock(h, g);
+    } else if (word_state(word) == CHUNK_OWNED && member_slot(word_member(word)) < MEMBER_MAX) {
+        fetch_or(chunk_pending, h->chunks[c].pending,
+                 UINT64_C(1) << (slice_index(h, d) % CHUNK_SLICES));
+        fetch_or(member_pending, h->members[member_slot(word_member(word))].pending,
+                 UINT64_C(1) << (c % 64));
+    }
+}
+
+static bool offset_is_block(struct heap *h, uint64_t off)
+{
+    uint64_t c = off >> CHUNK_SHIFT;
+    return c >= h->first_chunk && c < get_acquire(h->header->chunk_high) &&
+           word_state(get(h->chunks[c].word)) != CHUNK_FREE;
+}
+
+static bool finish_step(struct heap *h, const struct dead *dead, struct inflight *step)
+{
+    uint64_t what = get_acquire(step->what), off = what & ~UINT64_C(15);
+    enum inflight_phase phase = (enum inflight_phase)(what & 15);
+    if (phase == INFLIGHT_NONE)
+        return true;
+    bool done = true;
+    if (offset_is_block(h, off)) {
+        struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
+        uint64_t owner = word_member(get(h->chunks[off >> CHUNK_SHIFT].word));
+        if (phase == INFLIGHT_LARGE)
+            finish_large(h, step, d);
+        else if (owner != dead->id && get(d->kind) == SLICE_PAGE && page_block_starts(d, off))
+            done = finish_small(h, step, d, off, phase);
+    }
+    if (done)
+        put_release(inflight_done, step->what, 0);
+    return done;
+}
+
+/* ---- thread records --------------------------------------------------------------------- */
+
+typedef void record_visitor(struct heap *h, const struct dead *dead, struct thread_record *record,
+                            void *ctx);
+
+static void records_of_slice(struct heap *h, const struct dead *dead, struct slice *d,
+                             record_visitor *visit, void *ctx)
+{
+    uint32_t count = get_acquire(d->capacity);
+    for (uint32_t i = 0; i < count && i < RECORDS_PER_SLICE; i++) {
+        uint64_t off = slice_off(h, d) + i * sizeof(struct thread_record);
+        struct thread_record *record = at_off(h, off);
+        if (owner_member(get_acquire(record->owner)) == dead->id)
+            visit(h, dead, record, ctx);
+    }
+}
+
+static void records_each(struct heap *h, const struct dead *dead, record_visitor *visit, void *ctx)
+{
+    uint64_t high = get_acquire(h->header->chunk_high);
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get_acquire(h->chunks[c].word);
+        if (word_state(word) != CHUNK_OWNED || word_member(word) != dead->id)
+            continue;
+        for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+            if (get(h->slices[c * CHUNK_SLICES + i].kind) == SLICE_RECORDS)
+                records_of_slice(h, dead, &h->slices[c * CHUNK_SLICES + i], visit, ctx);
+    }
+}
+
+static void record_finish_step(struct heap *h, const struct dead *dead, struct thread_record *record,
+                               void *done)
+{
+    *(bool *)done &= finish_step(h, dead, &record->step);
+}
+
+/* ---- pages --------------------------------------------------------------------------------
+ * All blocks of a dead owner's page are first marked used in kept.bits; then
+ * the marks of those that any list has are cleared.  Lists are not changed, so
+ * whoever dies here is simply followed by one who starts over. */
+
+static bool page_mark_used(struct heap *h, const struct dead *dead, struct slice *d)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint64_t from = (uint64_t)(uintptr_t)kept & ~(OS_PAGE - 1);
+    uint64_t to = round_up((uint64_t)(uintptr_t)(kept + 1), OS_PAGE);
+    if (os_populate((void *)(uintptr_t)from, to - from) == -ENOMEM)
+        return false;
+    uint8_t flags = get(d->flags);
+    uint32_t capacity = get(d->capacity);
+    put(page_owner, d->home, HOME_NOBODY);
+    put(kept_former, kept->former, dead->id);
+    if (flags & PAGE_BITS) /* died before making a list of an adopted page */
+        return true;
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
+        uint32_t left = capacity > i * 64 ? capacity - i * 64 : 0;
+        uint64_t bits = left >= 64 ? UINT64_MAX : (UINT64_C(1) << left) - 1;
+        if (get(kept->bits[i]) != bits)
+            put(kept_set, kept->bits[i], bits);
+    }
+    put_release(page_flags, d->flags, (uint8_t)((flags & PAGE_EMPTY) | PAGE_KEPT));
+    return true;
+}
+
+/* A block on a list of the dead: not used.  False: the list cannot be trusted further. */
+static bool block_unmark(struct heap *h, const struct dead *dead, uint64_t off)
+{
+    uint64_t c = off >> CHUNK_SHIFT;
+    if (c < h->first_chunk || c >= get(h->header->chunk_high) ||
+        word_member(get(h->chunks[c].word)) != dead->id)
+        return false;
+    struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
+    if (get(d->kind) != SLICE_PAGE || !page_block_starts(d, off))
+        return false;
+    uint32_t block = page_block_index(d, off);
+    if (block >= get(d->capacity)) /* died while extending: they are all on the list */
+        own_put(page_capacity, d->capacity, (uint16_t)(block + 1));
+    else
+        kept_forget(h, d, off);
+    return true;
+}
+
+#define STEPS_MAX (UINT64_C(1) << 32)
+
+static void list_unmark(struct heap *h, const struct dead *dead, uint64_t head)
+{
+    for (uint64_t steps = STEPS_MAX; steps && head && !list_is_end(head); steps--) {
+        if (!block_unmark(h, dead, head))
+            return;
+        uint64_t next = link_read(h, at_off(h, head));
+        if (!link_is_sound(h, next))
+            return;
+        head = next;
+    }
+}
+
+static void record_unmark(struct heap *h, const struct dead *dead, struct thread_record *record,
+                          void *ctx)
+{
+    (void)ctx;
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
+        list_unmark(h, dead, get(record->cells[cls].free));
+        list_unmark(h, dead, get(record->cells[cls].parked));
+    }
+}
+
+static bool bits_are_clear(struct heap *h, struct slice *d)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
+        if (get(kept->bits[i]))
+            return false;
+    return true;
+}
+
+/* After all lists: true if some block of the page stays allocated. */
+static bool page_settle(struct heap *h, const struct dead *dead, struct slice *d)
+{
+    if (dead->reclaim || get(d->flags) & PAGE_EMPTY)
+        goto empty;
+    list_unmark(h, dead, get(d->taken));
+    list_unmark(h, dead, get_acquire(d->remote));
+    own_put(page_taking, d->taken, 0);
+    put(page_owner, d->owner, dead->id << THREAD_BITS);
+    put(page_owner, d->cell, 0);
+    if (bits_are_clear(h, d))
+        goto empty;
+    put_release(page_flags, d->flags, PAGE_KEPT | PAGE_BITS);
+    return true;
+empty:
+    put_release(page_flags, d->flags, PAGE_EMPTY);
+    return false;
+}
+
+static bool large_recover(const struct dead *dead, struct slice *d)
+{
+    uint64_t stamp = get_acquire(d->remote);
+    if ((stamp & 0xff) == LARGE_LIVE && !dead->reclaim)
+        return true;
+    put_release(large_freed, d->remote, (stamp & ~UINT64_C(0xff)) | LARGE_FREED);
+    return false;
+}
+
+/* ---- chunks ---------------------------------------------------------------------------------- */
+
+static void slices_clear(struct slice *d, uint32_t n)
+{
+    for (uint32_t i = n; i-- > 0;)
+        put_release(slice_free, d[i].kind, SLICE_FREE);
+}
+
+static bool slice_is_head(struct slice *d, uint32_t i)
+{
+    enum slice_kind kind = (enum slice_kind)get_acquire(d->kind);
+    uint32_t span = get(d->span);
+    return (kind == SLICE_PAGE || kind == SLICE_LARGE) && span != 0 && span <= CHUNK_SLICES - i;
+}
+
+/* The page or block at slice i of the chunk; how many slices it takes, 0 if
+ * slice i is (or becomes) free. */
+static uint32_t slice_recover(struct heap *h, const struct dead *dead, uint32_t c, uint32_t i)
+{
+    struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+    if (!slice_is_head(d, i)) {
+        slices_clear(d, 1);
+        return 0;
+    }
+    uint32_t span = get(d->span);
+    bool stays = get(d->kind) == SLICE_PAGE ? page_settle(h, dead, d) : large_recover(dead, d);
+    if (stays || page_is_held(h, d))
+        return span;
+    slices_clear(d, span);
+    return 0;
+}
+
+static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
+{
+    uint64_t free = 0;
+    for (uint32_t i = 0; i < CHUNK_SLICES;) {
+        uint32_t span = slice_recover(h, dead, c, i);
+        if (!span)
+            free |= UINT64_C(1) << i;
+        i += span ? span : 1;
+    }
+    own_put(chunk_free_slices, h->chunks[c].free_slices, free);
+    if (free == ~UINT64_C(0)) {
+        chunk_release_dead(h, c, CHUNK_OWNED);
+        return;
+    }
+    uint64_t word = get_acquire(h->chunks[c].word);
+    own_put(chunk_former, h->chunks[c].former, dead->id);
+    if (cas(chunk_word, h->chunks[c].word, &word, LAYOUT_CHUNK_WORD(CHUNK_ORPHAN, dead->id, 0)))
+        fetch_add(orphans, h->header->orphans, 1);
+}
+
+static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
+{
+    for (uint32_t i = 0; i < CHUNK_SLICES;) {
+        struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+        bool head = slice_is_head(d, i);
+        if (head && get(d->kind) == SLICE_PAGE && !page_mark_used(h, dead, d))
+            return false;
+        i += head ? get(d->span) : 1;
+    }
+    return true;
+}
+
+/* False: no memory for the marks; somebody tries again. */
+static bool pages_mark(struct heap *h, const struct dead *dead)
+{
+    uint64_t high = get_acquire(h->header->chunk_high);
+    if (dead->reclaim)
+        return true;
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get_acquire(h->chunks[c].word);
+        if (word_state(word) == CHUNK_OWNED && word_member(word) == dead->id &&
+            !chunk_mark_used(h, dead, (uint32_t)c))
+            return false;
+    }
+    records_each(h, dead, record_unmark, NULL);
+    return true;
+}
+
+/* A huge block of the dead.  Its chunks go on bearing its id if it is kept. */
+static void huge_recover(struct heap *h, const struct dead *dead, uint32_t c)
+{
+    struct slice *d = &h->slices[c * CHUNK_SLICES];
+    if (large_recover(dead, d) || page_is_held(h, d))
+        return;
+    struct guard g = heap_lock(h);
+    large_end(h, d);
+    heap_unlock(h, g);
+}
+
+static void chunks_recover(struct heap *h, const struct dead *dead)
+{
+    uint64_t high = get_acquire(h->header->chunk_high);
+    for (uint64_t i = h->first_chunk; i < high; i++) {
+        uint32_t c = (uint32_t)i;
+        uint64_t word = get_acquire(h->chunks[c].word);
+        if (word_member(word) != dead->id)
+            continue;
+        switch (word_state(word)) {
+        case CHUNK_OWNED:
+            chunk_recover(h, dead, c);
+            break;
+        case CHUNK_HUGE:
+            huge_recover(h, dead, c);
+            i += word_length(word) ? word_length(word) - 1 : 0;
+            break;
+        case CHUNK_PART:
+            if (word_length(word) > 1) { /* the head of a block that was being taken apart */
+                chunk_huge_retract(h, c);
+                chunk_release_huge(h, c);
+            } else {
+                chunk_release_dead(h, c, CHUNK_PART);
+            }
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+/* ---- members ------------------------------------------------------------------------------------ */
+
+/* Slots that the dead one was recovering are merely dead again. */
+static void hand_back(struct heap *h, const struct dead *dead)
+{
+    uint64_t high = get_acquire(h->header->members_high);
+    for (uint64_t slot = 0; slot < high; slot++) {
+        uint64_t state = get(h->members[slot].state);
+        if (state_of(state) == MEMBER_RECOVERING && state_recoverer(state) == dead->slot + 1)
+            cas(member_state, h->members[slot].state, &state,
+                MEMBER_STATE(MEMBER_LEAVING, state_epoch(state), 0));
+    }
+}
+
+static bool member_recover(struct heap *h, const struct dead *dead)
+{
+    bool done = true;
+    records_each(h, dead, record_finish_step, &done);
+    if (!done || !pages_mark(h, dead))
+        return false;
+    chunks_recover(h, dead);
+    hand_back(h, dead);
+    return true;
+}
+
+static bool grace_is_over(struct seg_member *m, enum member_state state, bool wait)
+{
+    if (state != MEMBER_LIVE)
+        return true;
+    uint64_t now = os_now_ms(), since = get(m->dead_ms);
+    if (!since)
+        put(member_dead, m->dead_ms, since = now);
+    while (wait && os_now_ms() - since < GRACE_MS)
+        os_sleep_us(1000);
+    return os_now_ms() - since >= GRACE_MS;
+}
+
+static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool wait)
+{
+    struct seg_member *m = &h->members[slot];
+    uint64_t state = get_acquire(m->state);
+    enum member_state what = state_of(state);
+    if (what == MEMBER_FREE || m == h->me || os_lock_held(fd, LOCK_MEMBER(slot)))
+        return false;
+    if (what == MEMBER_RECOVERING) {
+        uint32_t by = state_recoverer(state) - 1;
+        if (by == member_slot(h->member_id) || os_lock_held(fd, LOCK_MEMBER(by)))
+            return false;
+    } else if (!grace_is_over(m, what, wait)) {
+        return false;
+    }
+    uint32_t epoch = state_epoch(state);
+    if (!cas(member_state, m->state, &state,
+             MEMBER_STATE(MEMBER_RECOVERING, epoch, member_slot(h->member_id) + 1)))
+        return false;
+    struct dead dead = { member_id_make(slot, epoch), slot, get(m->settings) & 1 };
+    bool done = member_recover(h, &dead);
+    put_release(member_state, m->state, MEMBER_STATE(done ? MEMBER_FREE : MEMBER_LEAVING, epoch, 0));
+    if (done)
+        fetch_add(members_ended, h->header->members_ended, 1);
+    return done;
+}
+
+unsigned recover_dead(struct heap *h, bool wait)
+{
+    if (!h->shared || !h->can_open)
+        return 0;
+    long fd = os_open(h->path, O_RDWR, 0);
+    if (fd < 0)
+        return 0;
+    struct os_file file;
+    unsigned n = 0;
+    uint64_t high = get_acquire(h->header->members_high);
+    if (os_fstat(fd, &file) == 0 && file.inode == h->inode)
+        for (uint32_t slot = 0; slot < high; slot++)
+            n += slot_recover(h, fd, slot, wait);
+    os_close(fd);
+    if (n)
+        fetch_or(member_pending, h->me->pending, 0);
+    return n;
+}

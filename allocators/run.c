@@ -1,0 +1,237 @@
+#include "allocators/run.h"
+#include "allocators/adopt.h"
+#include "allocators/chunk.h"
+#include "allocators/commit.h"
+
+static uint64_t bits(uint32_t first, uint32_t n)
+{
+    return (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << first;
+}
+
+/* Positions at which a run of n begins. */
+static uint64_t run_starts(uint64_t free, uint32_t n)
+{
+    for (uint32_t have = 1; have < n;) {
+        uint32_t step = n - have < have ? n - have : have;
+        free &= free >> step;
+        have += step;
+    }
+    return free;
+}
+
+/* Of these positions, those at a multiple of 'align', a power of two up to 64. */
+static uint64_t aligned_only(uint64_t starts, uint32_t align)
+{
+    static const uint64_t every[] = {
+        UINT64_MAX,
+        UINT64_C(0x5555555555555555),
+        UINT64_C(0x1111111111111111),
+        UINT64_C(0x0101010101010101),
+        UINT64_C(0x0001000100010001),
+        UINT64_C(0x0000000100000001),
+        1,
+    };
+    return starts & every[__builtin_ctz(align)];
+}
+
+/* ---- bins ----------------------------------------------------------------------- */
+
+static uint8_t bin_of(uint64_t free)
+{
+    uint8_t bin = 0;
+    for (; free && bin < 6; bin++)
+        free &= free >> (UINT32_C(1) << bin); /* now: starts of runs of 2^(bin + 1) */
+    return free ? 7 : bin;
+}
+
+static void bin_remove(struct mine *m, uint32_t c)
+{
+    struct chunk_info *info = &m->info[c];
+    if (!info->bin)
+        return;
+    if (info->prev)
+        m->info[info->prev].next = info->next;
+    else
+        m->bins[info->bin] = info->next;
+    if (info->next)
+        m->info[info->next].prev = info->prev;
+    info->bin = 0;
+}
+
+static void bin_update(struct heap *h, uint32_t c)
+{
+    struct mine *m = h->mine;
+    struct chunk_info *info = &m->info[c];
+    uint8_t bin = bin_of(own_get(h->chunks[c].free_slices));
+    if (bin == info->bin)
+        return;
+    bin_remove(m, c);
+    if (!bin)
+        return;
+    info->bin = bin;
+    info->prev = 0;
+    info->next = m->bins[bin];
+    if (info->next)
+        m->info[info->next].prev = c;
+    m->bins[bin] = c;
+}
+
+void run_add_chunk(struct heap *h, uint32_t c)
+{
+    struct chunk_info *info = &h->mine->info[c];
+    h->mine->chunks++;
+    info->idle = 0;
+    bin_update(h, c);
+}
+
+/* ---- taking ----------------------------------------------------------------------- */
+
+static uint32_t run_take(struct heap *h, uint32_t c, uint32_t n, uint32_t align)
+{
+    struct chunk *chunk = &h->chunks[c];
+    uint64_t free = own_get(chunk->free_slices);
+    uint64_t starts = aligned_only(run_starts(free, n), align);
+    if (!starts)
+        return UINT32_MAX;
+    uint32_t first = (uint32_t)__builtin_ctzl(starts);
+    /* prefer slices that still have memory */
+    uint64_t warm = aligned_only(run_starts(free & h->mine->info[c].idle, n), align);
+    if (warm)
+        first = (uint32_t)__builtin_ctzl(warm);
+    own_put(chunk_free_slices, chunk->free_slices, free & ~bits(first, n));
+    h->mine->info[c].idle &= ~bits(first, n);
+    bin_update(h, c);
+    return c * CHUNK_SLICES + first;
+}
+
+/* A chunk in bin b has a run of 2^(b-1), less than 2^b.  Its first few chunks
+ * are tried where the bin only promises half. */
+static uint32_t bins_search(struct heap *h, uint32_t n, uint32_t align)
+{
+    uint32_t need = n + align - 1, sure = 1;
+    while (sure < 7 && UINT32_C(1) << (sure - 1) < need)
+        sure++;
+    for (uint32_t bin = sure > 1 ? sure - 1 : 1; bin < BIN_COUNT; bin++) {
+        uint32_t tries = bin < sure || bin == 7 ? 8 : 1;
+        for (uint32_t c = h->mine->bins[bin]; c && tries; c = h->mine->info[c].next, tries--) {
+            uint32_t slice = run_take(h, c, n, align);
+            if (slice != UINT32_MAX)
+                return slice;
+        }
+    }
+    return 0;
+}
+
+uint32_t run_alloc(struct heap *h, uint32_t n, uint32_t align)
+{
+    uint32_t slice = bins_search(h, n, align);
+    if (slice)
+        return slice;
+    uint32_t c = adopt_chunk(h);
+    if (c) {
+        slice = bins_search(h, n, align);
+        if (slice)
+            return slice;
+    }
+    c = chunk_claim(h);
+    if (!c)
+        return 0;
+    run_add_chunk(h, c);
+    slice = run_take(h, c, n, align);
+    return slice == UINT32_MAX ? 0 : slice;
+}
+
+bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
+{
+    uint32_t c = chunk_of(first), at = first % CHUNK_SLICES;
+    if (at + n > CHUNK_SLICES)
+        return false;
+    uint64_t want = bits(at + have, n - have), free = own_get(h->chunks[c].free_slices);
+    if ((free & want) != want)
+        return false;
+    own_put(chunk_free_slices, h->chunks[c].free_slices, free & ~want);
+    h->mine->info[c].idle &= ~want;
+    bin_update(h, c);
+    return true;
+}
+
+/* ---- giving back -------------------------------------------------------------------- */
+
+static void purge_enqueue(struct heap *h, uint32_t c)
+{
+    struct mine *m = h->mine;
+    struct chunk_info *info = &m->info[c];
+    if (info->waiting)
+        return;
+    info->waiting = true;
+    info->purge_ms = (uint32_t)os_now_ms();
+    info->purge_next = 0;
+    if (m->purge_tail)
+        m->info[m->purge_tail].purge_next = c;
+    else
+        m->purge_head = c;
+    m->purge_tail = c;
+}
+
+static void chunk_leave(struct heap *h, uint32_t c)
+{
+    bin_remove(h->mine, c);
+    h->mine->chunks--;
+    h->mine->info[c].idle = 0;
+    chunk_release(h, c);
+}
+
+void run_free(struct heap *h, uint32_t first, uint32_t n)
+{
+    uint32_t c = chunk_of(first);
+    struct chunk *chunk = &h->chunks[c];
+    uint64_t mask = bits(first % CHUNK_SLICES, n);
+    own_put(chunk_free_slices, chunk->free_slices, own_get(chunk->free_slices) | mask);
+    h->mine->info[c].idle |= mask;
+    bin_update(h, c);
+    /* The last chunk stays: giving it back and claiming it again is no gain. */
+    if (own_get(chunk->free_slices) == ~UINT64_C(0) && h->mine->chunks > 1)
+        chunk_leave(h, c);
+    else
+        purge_enqueue(h, c);
+}
+
+static void purge_owned(struct heap *h, uint32_t now, bool all)
+{
+    struct mine *m = h->mine;
+    while (m->purge_head) {
+        uint32_t c = m->purge_head;
+        struct chunk_info *info = &m->info[c];
+        if (!all && (int64_t)(uint32_t)(now - info->purge_ms) < h->purge_delay_ms)
+            break;
+        m->purge_head = info->purge_next;
+        if (!m->purge_head)
+            m->purge_tail = 0;
+        info->waiting = false;
+        uint64_t w = get(h->chunks[c].word);
+        if (word_state(w) != CHUNK_OWNED || word_member(w) != h->member_id)
+            continue;
+        uint64_t idle = info->idle & own_get(h->chunks[c].free_slices);
+        info->idle = 0;
+        purge_slices(h, c, idle);
+        if (own_get(h->chunks[c].free_slices) == ~UINT64_C(0) && m->chunks > 1)
+            chunk_leave(h, c);
+    }
+}
+
+void run_purge(struct heap *h, bool all)
+{
+    struct mine *m = h->mine;
+    if ((h->purge_delay_ms < 0 && !all) || (!m->purge_head && !m->free_count))
+        return;
+    uint32_t now = (uint32_t)os_now_ms();
+    purge_owned(h, now, all);
+    while (m->free_count) {
+        uint32_t at = m->free_first;
+        if (!all && (int64_t)(uint32_t)(now - m->freed[at].ms) < h->purge_delay_ms)
+            break;
+        m->free_first = (at + 1) % FREED_RING;
+        m->free_count--;
+        chunk_purge_free(h, m->freed[at].chunk);
+    }
+}

@@ -1,0 +1,506 @@
+#include "allocators/segment.h"
+#include "allocators/commit.h"
+#include "config/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Free in every program we have looked at: above V8's maps, below PIE
+ * executables, outside what sanitizers and valgrind take. */
+#define BASE_LOW  UINT64_C(0x480000000000)
+#define BASE_HIGH UINT64_C(0x540000000000)
+#define TRIES     64
+
+/* ---- names ------------------------------------------------------------------------- */
+
+static size_t append(char *to, size_t at, size_t size, const char *text)
+{
+    size_t n = strlen(text);
+    if (at + n >= size)
+        return size;
+    memcpy(to + at, text, n + 1);
+    return at + n;
+}
+
+static size_t append_number(char *to, size_t at, size_t size, uint64_t n)
+{
+    char digits[24];
+    size_t i = sizeof digits - 1;
+    digits[i] = '\0';
+    do
+        digits[--i] = (char)('0' + n % 10);
+    while (n /= 10);
+    return append(to, at, size, digits + i);
+}
+
+bool segment_path(const char *name, uint64_t uid, char *path, size_t size)
+{
+    if (strncmp(name, "file:", 5) == 0)
+        return append(path, 0, size, name + 5) < size;
+    if (!*name || *name == '.' || strchr(name, '/'))
+        return false;
+    size_t at = append(path, 0, size, SEGMENT_DIR "/" SEGMENT_PREFIX);
+    at = append_number(path, at, size, uid);
+    at = append(path, at, size, "-");
+    return append(path, at, size, name) < size;
+}
+
+/* ---- validation -------------------------------------------------------------------- */
+
+const char *segment_validate(const struct seg_header *header, uint64_t file_bytes)
+{
+    struct seg_header want = { 0 };
+    if (header->magic != SEG_MAGIC)
+        return "it is not a segment";
+    if (header->format != SEG_FORMAT)
+        return "it has another format version";
+    if (header->abi != layout_abi())
+        return "it was made for another machine type";
+    if (!layout_compute(header->window, &want) || header->chunk_count != want.chunk_count ||
+        header->chunks_off != want.chunks_off || header->slices_off != want.slices_off ||
+        header->kept_off != want.kept_off || header->data_off != want.data_off ||
+        header->first_chunk != want.first_chunk)
+        return "its header is damaged";
+    if (file_bytes != header->window)
+        return "its file has been truncated";
+    if (header->base & (header->window - 1) || header->base < BASE_LOW ||
+        header->base > BASE_HIGH + WINDOW_MAX)
+        return "its address is out of range";
+    if (header->chunk_high.raw_ > header->chunk_count ||
+        header->chunk_hint.raw_ > header->chunk_count || header->holds_high.raw_ > HOLD_MAX ||
+        header->members_high.raw_ > MEMBER_MAX)
+        return "its header is damaged";
+    return NULL;
+}
+
+/* ---- the view -------------------------------------------------------------------------- */
+
+static void view_set(struct heap *h, uint64_t base, const struct seg_header *header)
+{
+    h->header = (struct seg_header *)base;
+    h->members = (struct seg_member *)(base + SEG_MEMBERS_OFF);
+    h->holds = (struct seg_hold *)(base + SEG_HOLDS_OFF);
+    h->chunks = (struct chunk *)(base + header->chunks_off);
+    h->slices = (struct slice *)(base + header->slices_off);
+    h->kept = (struct kept *)(base + header->kept_off);
+    h->chunk_count = header->chunk_count;
+    h->first_chunk = header->first_chunk;
+    h->link_key = header->link_key;
+    h->link_mask = ~(header->window - 1) | 14;
+}
+
+/* Opens the fast path: from here on pointers are ours or foreign by address. */
+static void view_open(struct heap *h)
+{
+    h->base = (char *)h->header;
+    h->slice_count = h->chunk_count * CHUNK_SLICES;
+}
+
+bool mine_make(struct heap *h)
+{
+    h->mine_bytes = round_up(sizeof(struct mine) + h->chunk_count * sizeof(struct chunk_info), OS_PAGE);
+    h->mine = os_map(h->mine_bytes, true);
+    if (!h->mine)
+        return false;
+    if (h->shared)
+        os_advise(h->mine, h->mine_bytes, 18 /* MADV_WIPEONFORK */);
+    h->mine->member_id = h->member_id;
+    return true;
+}
+
+static void apply_config(struct heap *h, const struct heap_config *c, uint64_t whole)
+{
+    h->purge_delay_ms = c->purge_delay_ms;
+    h->reclaim = c->reclaim;
+    h->reserve = c->reserve;
+    h->zero = c->zero;
+    h->limit_pages = h->header->limit / OS_PAGE;
+    h->member_limit_pages = c->member_limit ? c->member_limit(h->header->limit) / OS_PAGE : 0;
+    h->warm_pages = (c->warm ? c->warm(h->header->limit) : 0) / OS_PAGE;
+    (void)whole;
+}
+
+/* ---- choosing an address ------------------------------------------------------------------ */
+
+struct overlap {
+    uint64_t base, window;
+    bool found;
+    char path[256];
+};
+
+static bool overlap_each(const char *name, void *ctx)
+{
+    struct overlap *o = ctx;
+    struct seg_header header;
+    if (strncmp(name, SEGMENT_PREFIX, sizeof SEGMENT_PREFIX - 1) != 0 ||
+        append(o->path, append(o->path, 0, sizeof o->path, SEGMENT_DIR "/"), sizeof o->path, name) >=
+            sizeof o->path)
+        return true;
+    long fd = os_open(o->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return true;
+    if (os_pread(fd, &header, sizeof header, 0) == (long)sizeof header && header.magic == SEG_MAGIC &&
+        header.base < o->base + o->window && o->base < header.base + header.window)
+        o->found = true;
+    os_close(fd);
+    return !o->found;
+}
+
+static bool base_is_taken(uint64_t base, uint64_t window)
+{
+    struct overlap o = { .base = base, .window = window };
+    os_list(SEGMENT_DIR, overlap_each, &o);
+    return o.found;
+}
+
+static uint64_t base_choose(uint64_t window)
+{
+    uint64_t random;
+    os_random(&random, sizeof random);
+    return BASE_LOW + random % ((BASE_HIGH - BASE_LOW) / window) * window;
+}
+
+static uint64_t window_for(uint64_t limit)
+{
+    uint64_t window = WINDOW_MIN;
+    while (window < limit * 4 && window < WINDOW_MAX)
+        window *= 2;
+    return window;
+}
+
+/* ---- creating ------------------------------------------------------------------------------- */
+
+static bool header_fill(struct heap *h, struct seg_header *header, const struct heap_config *c,
+                        uint64_t base, uint64_t limit)
+{
+    header->format = SEG_FORMAT;
+    header->abi = layout_abi();
+    header->base = base;
+    header->limit = limit;
+    header->created_ns = os_now_ns();
+    header->uid = (uint32_t)os_euid();
+    header->mode = c->mode;
+    header->persist = c->persist;
+    header->private_heap = !h->shared;
+    os_boot_id(header->boot_id);
+    os_random(&header->link_key, sizeof header->link_key);
+    header->link_key |= UINT64_C(0x8001) << 48; /* a cleared word must not look like a link */
+    put(seg_make, header->state, SEG_LIVE);
+    put(seg_make, header->chunk_hint, header->first_chunk);
+    put(seg_make, header->chunk_high, header->first_chunk);
+    header->magic = SEG_MAGIC;
+    view_set(h, base, header);
+    return true;
+}
+
+/* Map a new window; halves it where address space is short.  The base, or 0. */
+static uint64_t window_map(long fd, uint64_t *window, bool shared)
+{
+    for (; *window >= WINDOW_MIN; *window /= 2)
+        for (unsigned i = 0; i < TRIES; i++) {
+            uint64_t base = base_choose(*window);
+            if (shared && i < TRIES / 2 && base_is_taken(base, *window))
+                continue;
+            if (fd >= 0 && os_truncate(fd, *window) < 0)
+                break;
+            long rc = os_map_at((void *)base, *window, fd, 0,
+                                shared ? OS_MAP_SHARED : OS_MAP_PRIVATE, true);
+            if (rc == 0)
+                return base;
+            if (rc == -ENOMEM)
+                break;
+        }
+    return 0;
+}
+
+bool segment_private(struct heap *h, const struct heap_config *c)
+{
+    uint64_t window = WINDOW_MAX;
+    struct seg_header layout = { 0 };
+    h->shared = false;
+    uint64_t base = window_map(-1, &window, false);
+    if (!base)
+        return false;
+    layout_compute(window, &layout);
+    *(struct seg_header *)base = layout;
+    header_fill(h, (struct seg_header *)base, c, base, window);
+    h->member_id = member_id_make(0, 1);
+    h->me = &h->members[0];
+    apply_config(h, c, window);
+    h->warm_pages = UINT64_MAX;
+    member_describe(h, 0, c->program, 0);
+    strcpy(h->name, "(private)");
+    if (!mine_make(h)) {
+        os_unmap((void *)base, window);
+        return false;
+    }
+    view_open(h);
+    return true;
+}
+
+struct newborn {
+    long fd;
+    char path[32];       /* /proc/self/fd/N: opens the same file anew */
+    char temporary[280]; /* "" if the file is nameless */
+};
+
+static bool newborn_open(struct newborn *n, const char *path, unsigned mode)
+{
+    char dir[256];
+    strcpy(dir, path);
+    *strrchr(dir, '/') = '\0';
+    n->temporary[0] = '\0';
+    n->fd = os_open(dir[0] ? dir : "/", O_TMPFILE | O_RDWR, mode);
+    if (n->fd < 0 && n->fd != -ENOSPC && n->fd != -EACCES && n->fd != -EROFS && n->fd != -ENOENT) {
+        size_t at = append(n->temporary, 0, sizeof n->temporary, path);
+        at = append(n->temporary, at, sizeof n->temporary, ".new");
+        append_number(n->temporary, at, sizeof n->temporary, (uint64_t)os_pid());
+        n->fd = os_open(n->temporary, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, mode);
+    }
+    if (n->fd < 0)
+        return false;
+    size_t at = append(n->path, 0, sizeof n->path, "/proc/self/fd/");
+    append_number(n->path, at, sizeof n->path, (uint64_t)n->fd);
+    return true;
+}
+
+static long newborn_name(struct newborn *n, const char *path)
+{
+    return n->temporary[0] ? os_rename_noreplace(n->temporary, path) : os_link_fd(n->fd, path);
+}
+
+static void forget(struct heap *h, uint64_t base, uint64_t window, struct witness *w)
+{
+    witness_drop(w);
+    if (base)
+        os_unmap((void *)base, window);
+    h->header = NULL;
+}
+
+/* 1: made and joined.  0: somebody else was faster.  -E: cannot. */
+static long segment_create(struct heap *h, const struct heap_config *c, struct witness *w)
+{
+    struct newborn n;
+    struct seg_header layout = { 0 };
+    uint64_t total = 0, available = 0, ram = os_ram_bytes();
+    if (!newborn_open(&n, h->path, c->mode))
+        return n.fd;
+    char dir[256];
+    strcpy(dir, h->path);
+    *strrchr(dir, '/') = '\0';
+    if (os_space(dir, &total, &available) < 0 || total == 0 || total > ram)
+        total = ram;
+    uint64_t limit = c->limit(total), window = window_for(limit);
+    uint64_t base = window_map(n.fd, &window, true);
+    long rc = base ? 0 : -ENOMEM;
+    if (base && os_populate((void *)base, OS_PAGE) == -ENOMEM)
+        rc = -ENOSPC;
+    if (rc == 0) {
+        layout_compute(window, &layout);
+        *(struct seg_header *)base = layout;
+        header_fill(h, (struct seg_header *)base, c, base, limit);
+        h->member_id = member_take_slot(h, n.temporary[0] ? n.temporary : n.path, MEMBER_LIVE, w);
+        rc = h->member_id ? newborn_name(&n, h->path) : -ENOSPC;
+    }
+    struct os_file file;
+    if (rc == 0 && os_fstat(n.fd, &file) == 0) {
+        h->device = file.device;
+        h->inode = file.inode;
+        rc = 1;
+    } else {
+        forget(h, base, window, w);
+        if (n.temporary[0])
+            os_unlink(n.temporary);
+        if (rc == -EEXIST)
+            rc = 0;
+    }
+    os_close(n.fd);
+    return rc;
+}
+
+/* ---- joining -------------------------------------------------------------------------------------- */
+
+static const char *file_is_unsafe(const struct os_file *f, const struct heap_config *c)
+{
+    if (!S_ISREG(f->mode))
+        return "it is not a regular file";
+    if (f->uid != (uint64_t)os_euid() && f->uid != 0 && !(c->mode & 077))
+        return "it belongs to another user";
+    if (f->mode & 022 & ~c->mode)
+        return "others may write to it (HSHM_MODE does not say so)";
+    return NULL;
+}
+
+enum joined { JOINED, JOIN_AGAIN, JOIN_REFUSED };
+
+static enum joined join_map(struct heap *h, const struct heap_config *c, long fd,
+                            const struct seg_header *header, struct witness *w, const char **why)
+{
+    if (os_map_at((void *)header->base, header->window, fd, 0, OS_MAP_SHARED, true) < 0) {
+        *why = "its address is taken in this program";
+        return JOIN_REFUSED;
+    }
+    view_set(h, header->base, header);
+    h->member_id = member_take_slot(h, h->path, MEMBER_LIVE, w);
+    if (!h->member_id) {
+        forget(h, header->base, header->window, w);
+        *why = "it has no free place for another member, or no memory for it";
+        return JOIN_REFUSED;
+    }
+    /* Only now, with our lock held, is it certain whether a remover saw us. */
+    struct os_file named;
+    if (get_acquire(h->header->state) != SEG_LIVE || os_stat(h->path, &named) < 0 ||
+        named.inode != h->inode || named.device != h->device) {
+        put(member_state, h->members[member_slot(h->member_id)].state,
+            MEMBER_STATE(MEMBER_FREE, member_epoch(h->member_id), 0));
+        forget(h, header->base, header->window, w);
+        return JOIN_AGAIN;
+    }
+    (void)c;
+    return JOINED;
+}
+
+static enum joined segment_join(struct heap *h, const struct heap_config *c, long fd,
+                                struct witness *w, const char **why)
+{
+    struct os_file file;
+    struct seg_header header;
+    if (os_fstat(fd, &file) < 0)
+        return JOIN_AGAIN;
+    if ((*why = file_is_unsafe(&file, c)))
+        return JOIN_REFUSED;
+    if (os_pread(fd, &header, sizeof header, 0) != (long)sizeof header) {
+        *why = "it is not a segment";
+        return JOIN_REFUSED;
+    }
+    if ((*why = segment_validate(&header, file.bytes)))
+        return JOIN_REFUSED;
+    h->device = file.device;
+    h->inode = file.inode;
+    uint64_t boot[2];
+    os_boot_id(boot);
+    bool stale = memcmp(boot, header.boot_id, sizeof boot) != 0 ||
+                 (!members_alive_fd(fd, MEMBER_MAX) && !header.persist);
+    if (stale || header.state.raw_ != SEG_LIVE) {
+        segment_remove_if_idle(h->path, MEMBER_MAX);
+        return JOIN_AGAIN;
+    }
+    return join_map(h, c, fd, &header, w, why);
+}
+
+bool segment_attach(struct heap *h, const struct heap_config *c, const char **why)
+{
+    struct witness w = { NULL };
+    h->shared = true;
+    *why = "its file cannot be opened or made";
+    if (!segment_path(c->name, (uint64_t)os_euid(), h->path, sizeof h->path)) {
+        *why = "it is no valid name";
+        return false;
+    }
+    enum joined joined = JOIN_AGAIN;
+    for (unsigned i = 0; joined == JOIN_AGAIN && i < 10000; i++) {
+        long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+        if (fd >= 0) {
+            joined = segment_join(h, c, fd, &w, why);
+            os_close(fd);
+        } else if (fd == -ENOENT) {
+            fd = segment_create(h, c, &w);
+            joined = fd > 0 ? JOINED : fd == 0 ? JOIN_AGAIN : JOIN_REFUSED;
+        }
+        if (fd < 0) {
+            *why = fd == -EACCES ? "no permission"
+                   : fd == -ELOOP ? "it is a symbolic link"
+                   : fd == -ENOSPC ? "no room in its file system"
+                   : fd == -EFBIG  ? "RLIMIT_FSIZE is too small for it"
+                                   : log_error_name((int)fd);
+            joined = JOIN_REFUSED;
+        }
+        if (joined == JOIN_AGAIN && i > 3)
+            os_sleep_us(50 + (i < 100 ? i : 100) * 10);
+    }
+    if (joined != JOINED)
+        return false;
+    h->can_open = true;
+    h->live_page = w.page;
+    h->me = &h->members[member_slot(h->member_id)];
+    size_t n = strlen(c->name);
+    memcpy(h->name, c->name, n < sizeof h->name ? n + 1 : 0);
+    apply_config(h, c, 0);
+    member_describe(h, member_slot(h->member_id), c->program, 0);
+    if (!mine_make(h)) {
+        *why = "no memory";
+        forget(h, (uint64_t)h->header, h->header->window, &w);
+        return false;
+    }
+    view_open(h);
+    return true;
+}
+
+bool segment_rejoin(struct heap *h, const struct heap_config *c)
+{
+    struct witness w = { NULL };
+    uint64_t parent = h->member_id;
+    uint64_t id = h->can_open ? member_take_slot(h, h->path, MEMBER_LIVE, &w) : 0;
+    if (!id)
+        return false;
+    h->member_id = id;
+    h->me = &h->members[member_slot(id)];
+    h->live_page = w.page;
+    member_describe(h, member_slot(id), c->program, parent);
+    h->mine->member_id = id;
+    return true;
+}
+
+/* ---- leaving, removing --------------------------------------------------------------------------------- */
+
+/* Under LOCK_CREATE: announce, ask every member once more, then unlink.  A
+ * joiner locks its slot first and looks at 'state' then: one of us sees the
+ * other.  If we die in between, the next holder of the lock starts over. */
+static bool remove_locked(long fd, const char *path, uint32_t except)
+{
+    struct os_file opened, named;
+    if (os_fstat(fd, &opened) < 0 || os_stat(path, &named) < 0 || opened.inode != named.inode)
+        return true;
+    if (opened.bytes < OS_PAGE)
+        return os_unlink(path) == 0;
+    struct seg_header *header = os_map_header(fd);
+    if (!header)
+        return false;
+    put_release(seg_removing, header->state, SEG_REMOVING);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    bool idle = !members_alive_fd(fd, except);
+    if (idle) {
+        os_unlink(path);
+        put_release(seg_removed, header->state, SEG_REMOVED);
+    } else {
+        put_release(seg_removing, header->state, SEG_LIVE);
+    }
+    os_unmap(header, OS_PAGE);
+    return idle;
+}
+
+bool segment_remove_if_idle(const char *path, uint32_t except)
+{
+    long fd = os_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd == -ENOENT)
+        return true;
+    if (fd < 0)
+        return false;
+    bool gone = os_lock(fd, LOCK_CREATE) == 0 && remove_locked(fd, path, except);
+    os_close(fd);
+    return gone;
+}
+
+void segment_leave(struct heap *h)
+{
+    if (!h->shared || h->mine->member_id != h->member_id)
+        return;
+    uint64_t state = get(h->me->state);
+    if (state_of(state) == MEMBER_LIVE)
+        cas(member_state, h->me->state, &state,
+            MEMBER_STATE(MEMBER_LEAVING, member_epoch(h->member_id), 0));
+    if (!h->header->persist && h->can_open)
+        segment_remove_if_idle(h->path, member_slot(h->member_id));
+}

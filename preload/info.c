@@ -1,0 +1,196 @@
+/* info.c - what programs ask about their heap, and the report at exit. */
+#include "preload/preload.h"
+#include "allocators/adopt.h"
+#include "allocators/page.h"
+#include "config/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct usage {
+    size_t held, used, pages, large, large_bytes, keep;
+};
+
+/* Blocks that others have freed and their owner has not yet collected.  The list
+ * changes under our eyes: each step is checked, none leaves the page. */
+static uint32_t freed_remotely(struct heap *h, const struct slice *d)
+{
+    uint64_t off = get(d->remote);
+    uint32_t n = 0, most = get(d->capacity);
+    while (off && !list_is_end(off) && n < most && off >> SLICE_SHIFT < h->slice_count &&
+           slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) == d && page_block_starts(d, off) &&
+           page_block_index(d, off) < most) {
+        n++;
+        off = link_read(h, at_off(h, off));
+    }
+    return n;
+}
+
+static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
+{
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
+        const struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+        if (get(d->kind) == SLICE_PAGE) {
+            u->pages++;
+            /* An idle page is counted once more, see cache_note_empty(). */
+            uint32_t used = get(d->used), free = freed_remotely(h, d) + !!(get(d->flags) & PAGE_IDLE);
+            u->used += (size_t)(used > free ? used - free : 0) * class_bytes(get(d->cls));
+        } else if (get(d->kind) == SLICE_LARGE) {
+            u->large++;
+            u->large_bytes += get(d->bytes);
+            u->used += get(d->bytes);
+        }
+    }
+}
+
+/* Other threads go on meanwhile: the sums are those of no exact moment. */
+static struct usage usage_now(void)
+{
+    struct usage u = { 0 };
+    struct heap *h = &main_heap;
+    if (preload_mode != MODE_HEAP)
+        return u;
+    uint64_t high = get_acquire(h->header->chunk_high);
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get(h->chunks[c].word);
+        if (word_member(word) != h->member_id)
+            continue;
+        u.held += (size_t)get(h->chunks[c].charged) * OS_PAGE;
+        if (word_state(word) == CHUNK_OWNED) {
+            usage_of_chunk(h, (uint32_t)c, &u);
+            u.keep += (size_t)__builtin_popcountl(get(h->chunks[c].free_slices));
+        } else if (word_state(word) == CHUNK_HUGE) {
+            const struct slice *d = &h->slices[c * CHUNK_SLICES];
+            u.large++;
+            u.large_bytes += get(d->bytes);
+            u.used += get(d->bytes);
+        }
+    }
+    if (u.held < u.used)
+        u.held = u.used;
+    return u;
+}
+
+EXPORT struct mallinfo2 mallinfo2(void)
+{
+    struct usage u = usage_now();
+    return (struct mallinfo2){
+        .arena = u.held - u.large_bytes,
+        .hblks = u.large,
+        .hblkhd = u.large_bytes,
+        .uordblks = u.used - u.large_bytes,
+        .fordblks = u.held - u.used,
+    };
+}
+
+static int clip(size_t n)
+{
+    return n > INT32_MAX ? INT32_MAX : (int)n;
+}
+
+struct mallinfo mallinfo(void);
+EXPORT struct mallinfo mallinfo(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return (struct mallinfo){
+        .arena = clip(m.arena),
+        .hblks = clip(m.hblks),
+        .hblkhd = clip(m.hblkhd),
+        .uordblks = clip(m.uordblks),
+        .fordblks = clip(m.fordblks),
+    };
+}
+
+/* Older names of glibc's. */
+EXPORT struct mallinfo __libc_mallinfo(void) __attribute__((alias("mallinfo")));
+
+/* Its parameters tune glibc's allocator; ours has none of them, and glibc too
+ * answers 1 to those it does not know. */
+EXPORT int mallopt(int parameter, int value)
+{
+    (void)parameter, (void)value;
+    return 1;
+}
+
+EXPORT __typeof__(mallopt) __libc_mallopt __attribute__((alias("mallopt"), copy(mallopt)));
+
+EXPORT int malloc_trim(size_t pad)
+{
+    (void)pad;
+    struct thread_cache *tc = cache_get();
+    if (!tc)
+        return 0;
+    int saved = errno;
+    bool gave = heap_trim(tc);
+    errno = saved;
+    cache_put(tc);
+    return gave;
+}
+
+EXPORT void malloc_stats(void)
+{
+    struct usage u = usage_now();
+    fprintf(stderr, "Segment %s:\nsystem bytes     = %10zu\nin use bytes     = %10zu\n", main_heap.name,
+            u.held, u.used);
+    fprintf(stderr, "large blocks     = %10zu\nlarge block bytes= %10zu\n", u.large, u.large_bytes);
+}
+
+EXPORT int malloc_info(int flags, FILE *to)
+{
+    if (flags != 0)
+        return EINVAL;
+    struct usage u = usage_now();
+    fprintf(to,
+            "<malloc version=\"hshm-1\">\n<heap nr=\"0\" name=\"%s\">\n"
+            "<system type=\"current\" size=\"%zu\"/>\n<used size=\"%zu\"/>\n"
+            "<large count=\"%zu\" size=\"%zu\"/>\n</heap>\n</malloc>\n",
+            main_heap.name, u.held, u.used, u.large, u.large_bytes);
+    return 0;
+}
+
+/* ---- HSHM_STATS ---------------------------------------------------------------------- */
+
+static void report_to(int fd, const char *line, size_t n)
+{
+    ssize_t wrote = write(fd, line, n);
+    (void)wrote;
+}
+
+/* One JSON line in one write, so that processes of a group may share the file. */
+void stats_at_exit(void)
+{
+    char path[256], line[768], program[64];
+    if (!option_has_word(OPT_STATS, "exit"))
+        return;
+    int saved = errno;
+    struct usage u = usage_now();
+    struct seg_member *me = main_heap.me;
+    size_t at = 0;
+    for (const char *p = preload_program; *p && at + 1 < sizeof program; p++)
+        program[at++] = *p == '"' || *p == '\\' || (unsigned char)*p < ' ' ? '?' : *p;
+    program[at] = '\0';
+    int n = snprintf(line, sizeof line,
+                     "{\"pid\":%d,\"program\":\"%s\",\"segment\":\"%s\",\"shared\":%s,"
+                     "\"segment_bytes\":%zu,\"used_bytes\":%zu,\"private_bytes\":%zu,"
+                     "\"malloc\":%zu,\"calloc\":%zu,\"realloc\":%zu,\"free\":%zu,"
+                     "\"forks\":%zu,\"fork_bytes\":%zu}\n",
+                     (int)getpid(), program, main_heap.name, main_heap.shared ? "true" : "false",
+                     u.held, u.used, (size_t)get(me->bytes_out), (size_t)get(me->mallocs),
+                     (size_t)get(me->callocs), (size_t)get(me->reallocs), (size_t)get(me->frees),
+                     (size_t)get(me->forks), (size_t)get(me->fork_bytes));
+    if (option_word_value(OPT_STATS, "file", path, sizeof path)) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (fd >= 0) {
+            report_to(fd, line, (size_t)n);
+            close(fd);
+        }
+    } else {
+        line[n - 1] = '\0';
+        log_line("%s", line);
+    }
+    errno = saved;
+}

@@ -1,0 +1,292 @@
+/* init.c - from nothing to a heap, in the first call that needs one. */
+#include "preload/preload.h"
+#include "allocators/recover.h"
+#include "allocators/segment.h"
+#include "allocators/thread_cache.h"
+#include "config/log.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+/* Before attach the slow path is reached through the ordinary checks: no
+ * address is ours, and all lists of the empty cache are at offset 0, where
+ * there is this word, as later the magic number: an odd one, the end of a
+ * list. */
+static const uint64_t empty_list = LIST_END;
+struct heap main_heap = { .base = (char *)(uintptr_t)&empty_list };
+struct thread_cache no_cache = { .record_off = HOME_NOBODY / 2, .id = UINT64_MAX };
+
+__thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;
+__thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));
+
+enum preload_mode preload_mode = MODE_NEW;
+const char *preload_program = "?";
+bool preload_slow;
+
+static struct heap_config config;
+static pthread_key_t exit_key;
+static bool exit_key_made;
+
+/* ---- what we were started with ------------------------------------------------------- */
+
+extern void *__libc_stack_end __attribute__((weak));
+void __asan_init(void) __attribute__((weak));
+void __tsan_init(void) __attribute__((weak));
+void __msan_init(void) __attribute__((weak));
+
+/* argc, argv and the environment lie where the kernel put them; libc's copies
+ * may not be set yet. */
+static char **start_vectors(const char **program)
+{
+    *program = "?";
+    if (!&__libc_stack_end || !__libc_stack_end)
+        return environ;
+    long argc = *(long *)__libc_stack_end;
+    char **argv = (char **)__libc_stack_end + 1;
+    if (argc > 0 && argv[0])
+        *program = argv[0];
+    return argv + argc + 1;
+}
+
+static uint64_t size_limit(uint64_t whole)
+{
+    uint64_t most = os_ram_bytes() / 2; /* the default is half of either */
+    uint64_t limit = (uint64_t)option_bytes(OPT_SIZE, (int64_t)whole);
+    if (!option_is_set(OPT_SIZE) && limit > most)
+        limit = most;
+    return limit < OS_PAGE * 256 ? OS_PAGE * 256 : limit;
+}
+
+static uint64_t member_limit(uint64_t whole)
+{
+    return (uint64_t)option_bytes(OPT_MEMBER_SIZE, (int64_t)whole);
+}
+
+static uint64_t warm_limit(uint64_t whole)
+{
+    return (uint64_t)option_bytes(OPT_WARM, (int64_t)whole);
+}
+
+static void config_fill(void)
+{
+    config = (struct heap_config){
+        .name = option_text(OPT_SEGMENT),
+        .program = preload_program,
+        .limit = size_limit,
+        .member_limit = member_limit,
+        .warm = warm_limit,
+        .mode = (unsigned)option_number(OPT_MODE),
+        .persist = option_number(OPT_PERSIST),
+        .reclaim = option_number(OPT_EXIT) == EXIT_RECLAIM,
+        .reserve = option_number(OPT_COMMIT) == COMMIT_RESERVE,
+        .zero = option_number(OPT_ZERO),
+        .purge_delay_ms = option_number(OPT_PURGE_DELAY),
+    };
+}
+
+/* Programs overwrite their argv to set a title: keep a copy. */
+static const char *copy_name(const char *path)
+{
+    static char name[64];
+    size_t n = strlen(path);
+    memcpy(name, path, n < sizeof name ? n : sizeof name - 1);
+    return name;
+}
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* ---- starting --------------------------------------------------------------------------- */
+
+static void keep_message(const char *line)
+{
+    struct seg_member *me = main_heap.me;
+    if (!me)
+        return;
+    size_t n = strlen(line);
+    memcpy(me->message, line, n < sizeof me->message ? n + 1 : sizeof me->message - 1);
+}
+
+static enum preload_mode attach(void)
+{
+    const char *why = "";
+    config_fill();
+    if (config.name[0] && segment_attach(&main_heap, &config, &why)) {
+        log_verbose("joined segment %s at %p as member %u", main_heap.name, (void *)main_heap.base,
+                    member_slot(main_heap.member_id));
+        return MODE_HEAP;
+    }
+    if (config.name[0]) {
+        log_line("segment %s: %s; this program goes on with a private heap", config.name, why);
+        if (option_number(OPT_STRICT))
+            _exit(OPTIONS_EXIT_STATUS);
+    }
+    return segment_private(&main_heap, &config) ? MODE_HEAP : MODE_LIBC;
+}
+
+static enum preload_mode choose(void)
+{
+    char **env = start_vectors(&preload_program);
+    preload_program = copy_name(last_part(preload_program));
+    bool secure = getauxval(AT_SECURE) != 0;
+    int complaints = options_init(env, preload_program, secure);
+    if (complaints && option_number(OPT_STRICT))
+        _exit(OPTIONS_EXIT_STATUS);
+    if (secure || option_number(OPT_ALLOCATOR) == ALLOCATOR_MALLOC ||
+        !options_cover_program(preload_program))
+        return MODE_LIBC;
+    if (__asan_init || __tsan_init || __msan_init) {
+        if (option_text(OPT_SEGMENT)[0])
+            log_line("a sanitizer is at work: its allocator serves, nothing is shared");
+        return MODE_LIBC;
+    }
+    log_slot_hook = keep_message;
+    return attach();
+}
+
+static void needs_slow_path(void)
+{
+    preload_slow = option_has_word(OPT_STATS, "calls") || option_number(OPT_MIN_BLOCK) ||
+                   option_number(OPT_MAX_BLOCK) || option_number(OPT_ALLOCATOR) != ALLOCATOR_THREAD ||
+                   option_number(OPT_CHECK) == CHECK_FULL;
+}
+
+void preload_start(void)
+{
+    enum preload_mode seen = MODE_NEW;
+    if (!__atomic_compare_exchange_n(&preload_mode, &seen, MODE_STARTING, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE)) {
+        while (!tls_state.starting && __atomic_load_n(&preload_mode, __ATOMIC_ACQUIRE) == MODE_STARTING)
+            sched_yield();
+        return;
+    }
+    tls_state.starting = true;
+    enum preload_mode mode = choose();
+    needs_slow_path();
+    tls_state.starting = false;
+    __atomic_store_n(&preload_mode, mode, __ATOMIC_RELEASE);
+    if (mode == MODE_HEAP && main_heap.shared)
+        recover_dead(&main_heap, false);
+}
+
+/* ---- threads -------------------------------------------------------------------------------- */
+
+static void thread_ends(void *cache)
+{
+    (void)cache;
+    struct thread_cache *tc = tls_state.own;
+    tls_cache = &no_cache;
+    tls_state.own = NULL;
+    tls_state.ended = true;
+    if (tc && tc->id)
+        cache_end(tc);
+}
+
+static void watch_thread_end(struct thread_cache *tc)
+{
+    static int (*real_setspecific)(pthread_key_t, const void *);
+    if (!exit_key_made)
+        return;
+    if (!real_setspecific)
+        *(void **)&real_setspecific = real_symbol("pthread_setspecific");
+    if (real_setspecific)
+        real_setspecific(exit_key, tc);
+}
+
+/* A child that no wrapper saw (a raw clone): the kernel has wiped all that made
+ * us a member. */
+static bool rejoin(void)
+{
+    static uint32_t rejoining;
+    if (__atomic_exchange_n(&rejoining, 1, __ATOMIC_ACQ_REL))
+        return main_heap.mine->member_id == main_heap.member_id;
+    bool joined = segment_rejoin(&main_heap, &config);
+    log_line(joined ? "forked by a raw system call: this child shares its parent's heap and has a "
+                      "place of its own"
+                    : "forked by a raw system call: this child cannot join the segment");
+    if (!joined)
+        preload_mode = MODE_LIBC;
+    __atomic_store_n(&rejoining, 0, __ATOMIC_RELEASE);
+    return joined;
+}
+
+void member_identity_changed(void)
+{
+    tls_cache = &no_cache;
+    tls_state.own = NULL;
+}
+
+struct thread_cache *cache_get(void)
+{
+    if (unlikely(preload_mode != MODE_HEAP)) {
+        if (preload_mode == MODE_NEW || (preload_mode == MODE_STARTING && !tls_state.starting))
+            preload_start();
+        if (preload_mode != MODE_HEAP)
+            return NULL;
+    }
+    if (unlikely(main_heap.mine->member_id != main_heap.member_id)) {
+        if (!rejoin())
+            return NULL;
+        member_identity_changed();
+    }
+    struct thread_cache *tc = tls_state.own;
+    if (likely(tc != NULL && tc->id != 0))
+        return tc;
+    tc = cache_make(&main_heap);
+    if (!tc || tls_state.ended)
+        return tc;
+    tls_state.own = tc;
+    if (!preload_slow && !tls_state.libc_depth)
+        tls_cache = tc;
+    watch_thread_end(tc);
+    return tc;
+}
+
+void cache_put(struct thread_cache *tc)
+{
+    if (unlikely(tls_state.ended))
+        cache_end(tc);
+}
+
+/* ---- constructor, destructor ------------------------------------------------------------------- */
+
+static int os_madvise_next(void *at, size_t n, int advice)
+{
+    static int (*next)(void *, size_t, int);
+    if (!next)
+        *(void **)&next = real_symbol("madvise");
+    return next(at, n, advice);
+}
+
+static __attribute__((constructor)) void preload_constructor(void)
+{
+    preload_start();
+    if (preload_mode != MODE_HEAP)
+        return;
+    os_madvise_hook = os_madvise_next;
+    exit_key_made = pthread_key_create(&exit_key, thread_ends) == 0;
+    if (tls_state.own)
+        watch_thread_end(tls_state.own);
+    fork_start();
+}
+
+/* Nothing is torn down: code after us may still allocate.  Others only learn
+ * that we are going, and the last one out takes the name away. */
+static __attribute__((destructor)) void preload_destructor(void)
+{
+    if (preload_mode != MODE_HEAP)
+        return;
+    stats_at_exit();
+    if (main_heap.shared)
+        segment_leave(&main_heap);
+}

@@ -1,0 +1,355 @@
+/* interpose.c - the malloc family.
+ *
+ * malloc and free come first: their fast path is all that most programs ever
+ * run of us.  The others are edges over alloc.h that add errno and arguments.
+ */
+#include "preload/preload.h"
+#include "allocators/page.h"
+#include "allocators/thread_cache.h"
+#include "config/log.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- when memory is short --------------------------------------------------------------- */
+
+static void *libc_alloc(size_t n, size_t align, bool zero)
+{
+    const struct real *real = tls_state.starting ? NULL : real_get();
+    if (!real)
+        return bootstrap_alloc(n, align);
+    count_libc_bytes(n);
+    void *p = NULL;
+    if (align > 16)
+        return real->posix_memalign(&p, align, n) ? NULL : p;
+    return zero ? real->calloc(1, n) : real->malloc(n);
+}
+
+static void *out_of_memory(size_t n, size_t align, bool zero)
+{
+    /* What no segment could hold is the program's own affair. */
+    if (n < main_heap.slice_count << SLICE_SHIFT && align < main_heap.slice_count << SLICE_SHIFT &&
+        main_heap.shared) {
+        if (option_number(OPT_FULL) == FULL_PRIVATE) {
+            log_once("segment %s is full: more memory comes from a private heap (HSHM_FULL=private)",
+                     main_heap.name);
+            return libc_alloc(n, align, zero);
+        }
+        if (option_number(OPT_FULL) == FULL_ABORT)
+            log_abort("segment %s is full: no room for %zuB (HSHM_FULL=abort)", main_heap.name, n);
+        log_once("segment %s is full: no room for %zuB.  `hshm show %s` tells who has it; HSHM_SIZE "
+                 "sets the limit; `hshm reclaim %s` frees what ended programs left",
+                 main_heap.name, n, main_heap.name, main_heap.name);
+    }
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* ---- the slow paths of every allocation --------------------------------------------------- */
+
+static void *alloc_slow(size_t n, size_t align, bool zero)
+{
+    struct thread_cache *tc = cache_get();
+    if (!tc || tls_state.libc_depth || (preload_slow && mode_sends_to_libc(n)))
+        return libc_alloc(n, align, zero);
+    void *p = preload_slow ? mode_malloc(tc, n, align, zero)
+              : align > 16 ? heap_memalign(tc, align, n)
+              : zero       ? heap_calloc(tc, n)
+                           : heap_malloc(tc, n);
+    if (unlikely(!p))
+        p = out_of_memory(n, align, zero);
+    cache_put(tc);
+    return p;
+}
+
+static __attribute__((noinline)) void *malloc_slow(size_t n)
+{
+    if (preload_slow)
+        count_call(CALL_MALLOC);
+    return alloc_slow(n, 16, false);
+}
+
+static void libc_free(void *p)
+{
+    if (bootstrap_owns(p))
+        return;
+    const struct real *real = real_get();
+    if (real)
+        real->free(p);
+}
+
+static bool is_ours(const void *p)
+{
+    return off_of(&main_heap, p) >> SLICE_SHIFT < main_heap.slice_count;
+}
+
+static __attribute__((noinline)) void free_slow(void *p)
+{
+    if (!p) {
+        if (preload_slow)
+            count_call(CALL_FREE);
+        return;
+    }
+    int saved = errno;
+    if (preload_slow)
+        count_call(CALL_FREE);
+    if (!is_ours(p)) {
+        libc_free(p);
+    } else {
+        struct thread_cache *tc = cache_get();
+        if (tc && !(preload_slow && mode_free(tc, p)))
+            heap_free(tc, p);
+        if (tc)
+            cache_put(tc);
+    }
+    errno = saved;
+}
+
+static __attribute__((noinline)) void page_empty_slow(struct thread_cache *tc, struct slice *d)
+{
+    int saved = errno;
+    cache_page_empty(tc, d);
+    errno = saved;
+}
+
+/* ---- malloc and free ------------------------------------------------------------------------ */
+
+static inline __attribute__((always_inline)) void *pop_direct(size_t n)
+{
+    struct thread_cache *tc = tls_cache;
+    if (likely(n <= DIRECT_MAX))
+        return page_pop(&main_heap, cell_at(&main_heap, tc->direct[direct_small(n)]));
+    if (n > CLASS_MAX)
+        return NULL;
+    unsigned cls = class_of(n);
+    struct class_cell *cell = cell_at(&main_heap, tc->direct[direct_of_class(cls)]);
+    return page_pop_of(&main_heap, cell, class_slices(cls) == 1);
+}
+
+EXPORT void *malloc(size_t n)
+{
+    void *block = pop_direct(n);
+    return likely(block != NULL) ? block : malloc_slow(n);
+}
+
+/* Local and to all appearances right: pushed without a question.  All else,
+ * also NULL, foreign and wrong pointers, is for the slow path. */
+EXPORT void free(void *p)
+{
+    uint64_t off = off_of(&main_heap, p), i = off >> SLICE_SHIFT;
+    if (likely(i < main_heap.slice_count)) {
+        struct slice *d = &main_heap.slices[i];
+        struct thread_cache *tc = tls_cache;
+        uint64_t home = get(d->home), recip = own_get(d->recip);
+        if (likely(home - tc->record_off < sizeof(struct thread_record) &&
+                   (off & (SLICE_BYTES - 1)) * recip < recip &&
+                   !link_is_sound(&main_heap, link_read(&main_heap, p)))) {
+            page_push(&main_heap, cell_at(&main_heap, home), d, off);
+            if (unlikely(own_get(d->used) == 0))
+                page_empty_slow(tc, d);
+            return;
+        }
+    }
+    free_slow(p);
+}
+
+/* ---- the rest of the family -------------------------------------------------------------------- */
+
+EXPORT void *calloc(size_t count, size_t size)
+{
+    size_t n;
+    if (preload_slow)
+        count_call(CALL_CALLOC);
+    if (__builtin_mul_overflow(count, size, &n)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    void *block = pop_direct(n);
+    return likely(block != NULL) ? memset(block, 0, n) : alloc_slow(n, 16, true);
+}
+
+static void *foreign_realloc(void *p, size_t n)
+{
+    if (bootstrap_owns(p)) {
+        size_t have = bootstrap_size(p);
+        void *to = alloc_slow(n, 16, false);
+        return to ? memcpy(to, p, have < n ? have : n) : NULL;
+    }
+    const struct real *real = real_get();
+    return real ? real->realloc(p, n) : NULL;
+}
+
+/* A block of this very thread's that is neither too small nor much too large:
+ * most calls of realloc. */
+static bool fits_already(const void *p, size_t n)
+{
+    uint64_t off = off_of(&main_heap, p);
+    const struct slice *d = &main_heap.slices[off >> SLICE_SHIFT];
+    uint64_t recip = own_get(d->recip);
+    if (get(d->home) - tls_cache->record_off >= sizeof(struct thread_record) ||
+        (off & (SLICE_BYTES - 1)) * recip >= recip)
+        return false;
+    uint32_t have = class_bytes(own_get(d->cls));
+    return n <= have && n > have / 2;
+}
+
+EXPORT void *realloc(void *p, size_t n)
+{
+    if (!p) {
+        if (preload_slow)
+            count_call(CALL_REALLOC);
+        return alloc_slow(n, 16, false);
+    }
+    if (n == 0) {
+        if (preload_slow)
+            count_call(CALL_REALLOC);
+        if (is_ours(p)) {
+            struct thread_cache *tc = cache_get();
+            if (tc && !(preload_slow && mode_free(tc, p)))
+                heap_free(tc, p);
+            if (tc)
+                cache_put(tc);
+        } else {
+            libc_free(p);
+        }
+        return NULL;
+    }
+    if (preload_slow)
+        count_call(CALL_REALLOC);
+    if (!is_ours(p))
+        return foreign_realloc(p, n);
+    if (fits_already(p, n))
+        return p;
+    struct thread_cache *tc = cache_get();
+    if (!tc)
+        return out_of_memory(n, 16, false);
+    int saved = errno;
+    void *to;
+    if (!(preload_slow && mode_realloc(tc, p, n, &to)))
+        to = heap_realloc(tc, p, n);
+    errno = saved;
+    if (unlikely(!to) && (to = out_of_memory(n, 16, false))) {
+        size_t have = mode_size(p);
+        memcpy(to, p, have < n ? have : n);
+        heap_free(tc, p);
+    }
+    cache_put(tc);
+    return to;
+}
+
+EXPORT void *reallocarray(void *p, size_t count, size_t size)
+{
+    size_t n;
+    if (__builtin_mul_overflow(count, size, &n)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(p, n);
+}
+
+static bool power_of_two(size_t n)
+{
+    return n && !(n & (n - 1));
+}
+
+static void *aligned(size_t align, size_t n)
+{
+    return align <= 16 ? malloc(n) : alloc_slow(n, align, false);
+}
+
+EXPORT int posix_memalign(void **out, size_t align, size_t n)
+{
+    if (!power_of_two(align) || align < sizeof(void *))
+        return EINVAL;
+    int saved = errno;
+    void *p = aligned(align, n);
+    errno = saved;
+    if (!p)
+        return ENOMEM;
+    *out = p;
+    return 0;
+}
+
+EXPORT void *aligned_alloc(size_t align, size_t n)
+{
+    if (!power_of_two(align)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return aligned(align, n);
+}
+
+/* memalign() rounds its alignment up to a power of two, as glibc does. */
+EXPORT void *memalign(size_t align, size_t n)
+{
+    if (align > (SIZE_MAX >> 1) + 1) {
+        errno = EINVAL;
+        return NULL;
+    }
+    size_t power = 16;
+    while (power < align)
+        power *= 2;
+    return aligned(power, n);
+}
+
+EXPORT void *valloc(size_t n)
+{
+    return aligned((size_t)getpagesize(), n);
+}
+
+EXPORT void *pvalloc(size_t n)
+{
+    size_t page = (size_t)getpagesize();
+    if (n > SIZE_MAX - page) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return aligned(page, n ? round_up(n, page) : page);
+}
+
+EXPORT size_t malloc_usable_size(void *p)
+{
+    if (!p)
+        return 0;
+    if (is_ours(p))
+        return mode_size(p);
+    if (bootstrap_owns(p))
+        return bootstrap_size(p);
+    const struct real *real = real_get();
+    return real ? real->malloc_usable_size(p) : 0;
+}
+
+void free_sized(void *p, size_t n);
+EXPORT void free_sized(void *p, size_t n)
+{
+    (void)n;
+    free(p);
+}
+
+void free_aligned_sized(void *p, size_t align, size_t n);
+EXPORT void free_aligned_sized(void *p, size_t align, size_t n)
+{
+    (void)align, (void)n;
+    free(p);
+}
+
+void cfree(void *p);
+EXPORT void cfree(void *p)
+{
+    free(p);
+}
+
+/* glibc's other names, which some programs and profilers call directly. */
+#define ALIAS(name, of) EXPORT extern __typeof__(of) name __attribute__((alias(#of), copy(of)))
+ALIAS(__libc_malloc, malloc);
+ALIAS(__libc_calloc, calloc);
+ALIAS(__libc_realloc, realloc);
+ALIAS(__libc_reallocarray, reallocarray);
+ALIAS(__libc_free, free);
+ALIAS(__libc_memalign, memalign);
+ALIAS(__libc_valloc, valloc);
+ALIAS(__libc_pvalloc, pvalloc);
+ALIAS(__posix_memalign, posix_memalign);

@@ -1,0 +1,260 @@
+/* hshm show: one segment's memory, by state, member and size class. */
+#include "tool/json.h"
+#include "tool/tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct shown {
+    const char *name, *path;
+    struct view v;
+    struct stats s;
+    struct check_result check;
+};
+
+static const char *const state_names[] = { "none", "live", "removing", "removed" };
+
+static const char *state_of_segment(const struct view *v)
+{
+    uint64_t state = get(v->header.state);
+    return state <= SEG_REMOVED ? state_names[state] : "none";
+}
+
+/* Committed memory that holds no block. */
+static double fragmentation(const struct stats *s)
+{
+    uint64_t resting = s->warm_bytes < s->committed_bytes ? s->warm_bytes : s->committed_bytes;
+    uint64_t held = s->committed_bytes - resting;
+    return held > s->used.bytes ? 1 - (double)s->used.bytes / (double)held : 0;
+}
+
+static bool is_full(const struct shown *x)
+{
+    return get(x->v.header.charged) * OS_PAGE >= x->v.header.limit / 100 * 95;
+}
+
+/* ---- JSON --------------------------------------------------------------------------------- */
+
+static void json_sum(const char *key, const struct stats_sum *sum)
+{
+    json_open(key, '{');
+    json_number("blocks", sum->blocks);
+    json_number("bytes", sum->bytes);
+    json_close();
+}
+
+static void json_header(const struct shown *x)
+{
+    const struct seg_header *h = &x->v.header;
+    char base[24];
+    snprintf(base, sizeof base, "0x%llx", (unsigned long long)h->base);
+    json_text("name", x->name);
+    json_text("path", x->path);
+    json_number("format", h->format);
+    json_text("state", state_of_segment(&x->v));
+    json_bool("damaged", get(h->damaged) != 0);
+    json_bool("persist", h->persist != 0);
+    json_number("uid", h->uid);
+    json_text("base", base);
+    json_number("window", h->window);
+    json_number("size", h->limit);
+    json_number("created_ns", h->created_ns);
+}
+
+static void json_memory(const struct shown *x)
+{
+    const struct stats *s = &x->s;
+    json_sum("used", &s->used);
+    json_sum("small", &s->small);
+    json_sum("large", &s->large);
+    json_sum("huge", &s->huge);
+    json_number("charged", get(x->v.header.charged) * OS_PAGE);
+    json_number("committed", s->committed_bytes);
+    json_number("file_bytes", s->file_bytes);
+    json_number("free_in_pages", s->free_bytes);
+    json_number("unlinked_in_pages", s->unlinked_bytes);
+    json_number("idle_in_chunks", s->idle_bytes);
+    json_number("warm", s->warm_bytes);
+    json_number("free_slices", s->free_slices);
+    json_number("held_pages", s->held_pages);
+    json_real("fragmentation", fragmentation(s));
+    json_bool("full", is_full(x));
+    json_open("chunks", '{');
+    static const char *const names[] = { "free", "owned", "orphan", "part", "huge" };
+    for (unsigned i = 0; i <= CHUNK_HUGE; i++)
+        json_number(names[i], s->chunks[i]);
+    json_close();
+}
+
+static void json_members(const struct shown *x)
+{
+    const struct seg_header *h = &x->v.header;
+    json_open("members", '{');
+    json_number("alive", x->s.members_alive);
+    json_number("dead", x->s.dead_members);
+    json_number("ever", get(h->members_ever));
+    json_number("ended", get(h->members_ended));
+    json_close();
+    json_open("kept", '{');
+    json_number("members", x->s.kept_members);
+    json_number("blocks", x->s.kept.blocks);
+    json_number("bytes", x->s.kept.bytes);
+    json_close();
+    json_open("unrecovered", '{');
+    json_number("members", x->s.dead_members);
+    json_number("blocks", x->s.dead.blocks);
+    json_number("bytes", x->s.dead.bytes);
+    json_close();
+    json_open("forks", '{');
+    json_number("snapshots", get(h->snapshots));
+    json_number("bytes", get(h->snapshot_bytes));
+    json_number("ns", get(h->snapshot_ns));
+    json_number("holds", x->s.holds);
+    json_close();
+}
+
+static void json_classes(const struct shown *x)
+{
+    json_open("classes", '[');
+    for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        const struct stats_class *c = &x->s.classes[i];
+        if (!c->pages)
+            continue;
+        json_open(NULL, '{');
+        json_number("block_bytes", c->block_bytes);
+        json_number("pages", c->pages);
+        json_number("blocks", c->blocks);
+        json_number("free_blocks", c->free_blocks);
+        json_number("reserved", c->reserved_bytes);
+        json_close();
+    }
+    json_close();
+}
+
+/* ---- for people ------------------------------------------------------------------------------- */
+
+static void line_sum(const char *what, const struct stats_sum *sum)
+{
+    printf("  %-12s%10s  in %s block%s\n", what, text_bytes(sum->bytes).at,
+           text_count(sum->blocks).at, sum->blocks == 1 ? "" : "s");
+}
+
+static void print_members(const struct shown *x)
+{
+    printf("Members\n  %-12s%10s\n", "alive", text_count(x->s.members_alive).at);
+    if (x->s.dead_members)
+        printf("  %-12s%10s  hold %s; the next comer or hshm reclaim puts that in order\n", "dead",
+               text_count(x->s.dead_members).at, text_bytes(x->s.dead.bytes).at);
+    printf("  %-12s%10s\n", "ever", text_count(get(x->v.header.members_ever)).at);
+    if (x->s.kept.blocks)
+        printf("  %s in %s block%s belong%s to %s ended member%s: hshm reclaim %s frees it,\n"
+               "  HSHM_EXIT=reclaim frees it when a member ends\n",
+               text_bytes(x->s.kept.bytes).at, text_count(x->s.kept.blocks).at,
+               x->s.kept.blocks == 1 ? "" : "s", x->s.kept.blocks == 1 ? "s" : "",
+               text_count(x->s.kept_members).at, x->s.kept_members == 1 ? "" : "s", x->name);
+}
+
+static void print_memory(const struct shown *x)
+{
+    const struct stats *s = &x->s;
+    printf("Memory\n");
+    line_sum("used", &s->used);
+    if (s->small.blocks)
+        line_sum("  small", &s->small);
+    if (s->large.blocks)
+        line_sum("  large", &s->large);
+    if (s->huge.blocks)
+        line_sum("  huge", &s->huge);
+    printf("  %-12s%10s  of %s; with tables the file has %s\n", "committed",
+           text_bytes(s->committed_bytes).at, text_bytes(x->v.header.limit).at,
+           text_bytes(s->file_bytes).at);
+    printf("  %-12s%10s  in pages, %s in slices, %s in chunks for the next comer\n", "free",
+           text_bytes(s->free_bytes).at, text_bytes(s->idle_bytes).at,
+           text_bytes(s->warm_bytes).at);
+    printf("  %-12s%9.1f%%  of what is committed to pages and blocks holds no block\n", "unused",
+           100 * fragmentation(s));
+    if (s->holds || s->held_pages)
+        printf("  %-12s%10s  living snapshots of forks keep %s pages from reuse\n", "holds",
+               text_count(s->holds).at, text_count(s->held_pages).at);
+}
+
+static void print_full(const struct shown *x)
+{
+    if (!is_full(x))
+        return;
+    printf("FULL: %s of %s", text_bytes(get(x->v.header.charged) * OS_PAGE).at,
+           text_bytes(x->v.header.limit).at);
+    if (x->s.kept.bytes)
+        printf(", of which %s belong to %s ended member%s: hshm reclaim %s\n",
+               text_bytes(x->s.kept.bytes).at, text_count(x->s.kept_members).at,
+               x->s.kept_members == 1 ? "" : "s", x->name);
+    else
+        printf(", all of it of living members: a larger HSHM_SIZE is needed\n");
+}
+
+static void print_classes(const struct shown *x)
+{
+    static const struct column columns[] = {
+        { "CLASS", true }, { "PAGES", true }, { "BLOCKS", true },
+        { "FREE", true },  { "USED", true },  { "RESERVED", true },
+    };
+    table_start(columns, sizeof columns / sizeof *columns);
+    bool any = false;
+    for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        const struct stats_class *c = &x->s.classes[i];
+        if (!c->pages)
+            continue;
+        any = true;
+        table_cell(text_count(c->block_bytes).at);
+        table_cell(text_count(c->pages).at);
+        table_cell(text_count(c->blocks).at);
+        table_cell(text_count(c->free_blocks).at);
+        table_cell(text_bytes(c->blocks * c->block_bytes).at);
+        table_cell(text_bytes(c->reserved_bytes).at);
+    }
+    if (any)
+        table_end();
+}
+
+static void print_text(const struct shown *x)
+{
+    const struct seg_header *h = &x->v.header;
+    printf("Segment %s, %s%s%s\n", x->name, state_of_segment(&x->v), h->persist ? ", persists" : "",
+           get(h->damaged) ? ", DAMAGED" : "");
+    printf("  %-12s%s\n", "file", x->path);
+    printf("  %-12s%s, %s ago\n", "made", text_time(h->created_ns).at, text_age(h->created_ns).at);
+    printf("  %-12s0x%llx, window %s, format %u\n", "address", (unsigned long long)h->base,
+           text_bytes(h->window).at, h->format);
+    print_memory(x);
+    print_members(x);
+    print_full(x);
+    print_classes(x);
+}
+
+int verb_show(int argc, char **argv)
+{
+    static struct shown x;
+    char path[512];
+    bool set[128];
+    int at = flags_read(argc, argv, "", set);
+    if (at != argc - 1)
+        return fail(EXIT_USAGE, "show needs one segment; hshm list names them");
+    x.name = argv[at];
+    x.path = path;
+    if (!segment_look(x.name, &x.v, path, sizeof path, true))
+        return EXIT_NO;
+    stats_collect(&x.v, &x.s);
+    if (flag(set, 'j')) {
+        json_open(NULL, '{');
+        json_header(&x);
+        json_memory(&x);
+        json_members(&x);
+        json_classes(&x);
+        json_close();
+    } else {
+        print_text(&x);
+    }
+    view_close(&x.v);
+    return EXIT_OK;
+}
