@@ -210,9 +210,9 @@ static bool steal(struct thread_cache *tc, unsigned cls)
         if (from->hold_seq != h->mine->hold_seq)
             cache_park(from);
         cache_unpark(from, cls);
-        if (pages->held)
-            continue;
         struct class_cell *mine = cell_of(tc, cls), *theirs = cell_of(from, cls);
+        if (pages->held || !list_is_end(own_get(theirs->parked)))
+            continue;
         /* Ours is empty.  Dying in between leaves the blocks on two lists. */
         own_put(page_steal, mine->free, own_get(theirs->free));
         own_put(page_steal, theirs->free, LIST_END);
