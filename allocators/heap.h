@@ -14,8 +14,21 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define DIRECT_MAX     1024 /* sizes that malloc looks up without computing a class */
-#define DIRECT_ENTRIES (DIRECT_MAX / 16 + 1)
+/* Where malloc finds the list for a size: up to DIRECT_MAX without computing a class. */
+#define DIRECT_MAX     1024
+#define DIRECT_SIZES   (DIRECT_MAX / 16 + 1)
+#define DIRECT_ENTRIES (DIRECT_SIZES + CLASS_COUNT - CLASSES_TO_1024)
+#define CLASSES_TO_1024 32
+
+static inline unsigned direct_small(size_t n)
+{
+    return (unsigned)((n + 15) / 16);
+}
+
+static inline unsigned direct_of_class(unsigned cls)
+{
+    return DIRECT_SIZES + cls - CLASSES_TO_1024;
+}
 
 /* A list of pages, linked through slice.next/prev; slice index 0 is none. */
 struct page_list {

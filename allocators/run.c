@@ -19,12 +19,19 @@ static uint64_t run_starts(uint64_t free, uint32_t n)
     return free;
 }
 
+/* Of these positions, those at a multiple of 'align', a power of two up to 64. */
 static uint64_t aligned_only(uint64_t starts, uint32_t align)
 {
-    uint64_t every = 0;
-    for (uint32_t i = 0; i < 64; i += align)
-        every |= UINT64_C(1) << i;
-    return starts & every;
+    static const uint64_t every[] = {
+        UINT64_MAX,
+        UINT64_C(0x5555555555555555),
+        UINT64_C(0x1111111111111111),
+        UINT64_C(0x0101010101010101),
+        UINT64_C(0x0001000100010001),
+        UINT64_C(0x0000000100000001),
+        1,
+    };
+    return starts & every[__builtin_ctz(align)];
 }
 
 /* ---- bins ----------------------------------------------------------------------- */

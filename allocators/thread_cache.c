@@ -24,10 +24,13 @@ static void *pop(struct thread_cache *tc, unsigned cls)
 static void direct_set(struct thread_cache *tc, unsigned cls)
 {
     uint32_t size = class_bytes(cls);
-    if (size > DIRECT_MAX || tc->direct[size / 16])
+    unsigned first = cls ? direct_small(class_bytes(cls - 1) + 1) : 0, last = direct_small(size);
+    if (size > DIRECT_MAX)
+        first = last = direct_of_class(cls);
+    if (tc->direct[first])
         return;
     uint64_t cell = off_of(tc->heap, cell_of(tc, cls));
-    for (uint32_t i = cls ? class_bytes(cls - 1) / 16 + 1 : 0; i <= size / 16; i++)
+    for (unsigned i = first; i <= last; i++)
         __atomic_store_n(&tc->direct[i], cell, __ATOMIC_RELAXED);
     /* A forking thread announces its hold and then clears 'direct'; we set
      * 'direct' and then look for a hold.  With a full fence on both sides one
@@ -218,9 +221,9 @@ static bool steal(struct thread_cache *tc, unsigned cls)
         if (from->hold_seq != h->mine->hold_seq)
             cache_park(from);
         cache_unpark(from, cls);
-        if (pages->held)
-            continue;
         struct class_cell *mine = cell_of(tc, cls), *theirs = cell_of(from, cls);
+        if (pages->held || !list_is_end(own_get(theirs->parked)))
+            continue;
         /* Ours is empty.  Dying in between leaves the blocks on two lists. */
         own_put(page_steal, mine->free, own_get(theirs->free));
         own_put(page_steal, theirs->free, LIST_END);

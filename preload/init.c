@@ -91,6 +91,15 @@ static void config_fill(void)
     };
 }
 
+/* Programs overwrite their argv to set a title: keep a copy. */
+static const char *copy_name(const char *path)
+{
+    static char name[64];
+    size_t n = strlen(path);
+    memcpy(name, path, n < sizeof name ? n : sizeof name - 1);
+    return name;
+}
+
 static const char *last_part(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -128,7 +137,7 @@ static enum preload_mode attach(void)
 static enum preload_mode choose(void)
 {
     char **env = start_vectors(&preload_program);
-    preload_program = last_part(preload_program);
+    preload_program = copy_name(last_part(preload_program));
     bool secure = getauxval(AT_SECURE) != 0;
     int complaints = options_init(env, preload_program, secure);
     if (complaints && option_number(OPT_STRICT))
