@@ -70,7 +70,10 @@ const char *segment_validate(const struct seg_header *header, uint64_t file_byte
         return "its address is out of range";
     if (header->chunk_high.raw_ > header->chunk_count ||
         header->chunk_hint.raw_ > header->chunk_count || header->holds_high.raw_ > HOLD_MAX ||
-        header->members_high.raw_ > MEMBER_MAX)
+        header->members_high.raw_ > MEMBER_MAX || header->limit == 0 ||
+        header->limit > header->window || header->private_heap || header->persist > 1 ||
+        (header->link_key >> 48 & 0x8001) != 0x8001 || header->state.raw_ < SEG_LIVE ||
+        header->state.raw_ > SEG_REMOVED)
         return "its header is damaged";
     return NULL;
 }
@@ -178,7 +181,7 @@ static bool header_fill(struct heap *h, struct seg_header *header, const struct 
     header->format = SEG_FORMAT;
     header->abi = layout_abi();
     header->base = base;
-    header->limit = limit;
+    header->limit = limit < header->window ? limit : header->window;
     header->created_ns = os_now_ns();
     header->uid = (uint32_t)os_euid();
     header->mode = c->mode;
@@ -386,6 +389,10 @@ static enum joined segment_join(struct heap *h, const struct heap_config *c, lon
     if (stale || header.state.raw_ != SEG_LIVE) {
         segment_remove_if_idle(h->path, MEMBER_MAX);
         return JOIN_AGAIN;
+    }
+    if (header.damaged.raw_) {
+        *why = "it was found damaged";
+        return JOIN_REFUSED;
     }
     return join_map(h, c, fd, &header, w, why);
 }

@@ -109,7 +109,7 @@ __attribute__((format(printf, 2, 3))) static inline uint64_t ask(struct puppet *
     vsnprintf(line, sizeof line, format, ap);
     va_end(ap);
     tell(p, line);
-    return answer(p, 5000);
+    return answer(p, 20000);
 }
 
 static inline int puppet_wait(struct puppet *p)

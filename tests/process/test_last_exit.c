@@ -68,7 +68,9 @@ Test(last_exit, those_who_come_while_the_last_one_goes_share, .timeout = 280)
         uint64_t p = ask(&b, "m 100");
         cr_assert_neq(p, REFUSED);
         ask(&b, "w %#lx 100 9", p);
-        cr_assert_eq(ask(&c, "v %#lx 100 9", p), 1, "round %d: they do not see each other", round);
+        uint64_t seen = ask(&c, "v %#lx 100 9", p);
+        cr_assert_eq(seen, 1, "round %d: c finds %lu at %#lx; base %#lx; b said: %s", round, (unsigned long)seen,
+                     (unsigned long)p, (unsigned long)segment_header("race").base, puppet_said(&b));
         puppet_wait(&a);
         if (round % 2) {
             cr_assert_eq(puppet_quit(&b), 0);
