@@ -110,6 +110,10 @@ $(B)/tests/process/test_%: $(O)/tests/process/test_%.o
 $(B)/tests/process/test_every_instruction: $(O)/tests/process/test_every_instruction.o $(call objects,$(CORE_SRC))
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) -lcriterion -o $@
+$(B)/tests/process/test_every_site: $(O)/tests/process/test_every_site.o \
+                                    $(patsubst %.c,$(O)/sites/%.o,$(CORE_SRC))
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) -lcriterion -o $@
 $(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
 	@mkdir -p $(@D)
 	$(link) $< -lcriterion -o $@
@@ -128,6 +132,10 @@ $(B)/tests/lib_%.so: $(O)/tests/process/lib_%.o
 $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
+
+$(O)/sites/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(compile) -DHSHM_COUNT_SITES -c $< -o $@
 
 # Everything is built anew when the compiler or its flags change.
 ALL_FLAGS := $(compile) $(link) $(PRELOAD_LDFLAGS)

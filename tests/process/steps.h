@@ -52,6 +52,7 @@ struct stage {
     struct block made[BLOCKS];  /* of the victim */
     struct block own[BLOCKS];   /* of the survivor */
     uint32_t given_count, made_count, own_count;
+    void *lost; /* of the survivor; its freer dies with it in hand */
     uint32_t phase;
 };
 static struct stage *stage;
@@ -285,19 +286,11 @@ static void (*const victim_phases[])(void) = { phase_join,        phase_allocate
                                                phase_leave };
 #define PHASES (sizeof victim_phases / sizeof *victim_phases)
 
-static void victim_run(void)
-{
-    raise(SIGSTOP);
-    for (stage->phase = 0; stage->phase < PHASES; stage->phase++) {
-        victim_phases[stage->phase]();
-        raise(SIGSTOP);
-    }
-    _exit(0);
-}
-
 /* The survivor's part after the victim's phase. */
 static void survivor_phase(uint32_t phase)
 {
+    if (phase == 7) /* the lost block is found */
+        heap_trim(cache);
     if (phase == 2) /* the victim finds these when it collects */
         for (uint32_t i = 0; i < stage->made_count; i++)
             if (stage->made[i].live && (stage->made[i].size == 20000 || stage->made[i].size == 66000 ||
@@ -307,6 +300,8 @@ static void survivor_phase(uint32_t phase)
 
 static void survivor_set_up(void)
 {
+    stage->lost = fast_malloc(48);
+    MUST(stage->lost);
     static const size_t sizes[] = { 16, 100, 1500, 20000, 100000, 4500000 };
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         note(stage->own, &stage->own_count, fast_malloc(sizes[i]), sizes[i]);
@@ -328,6 +323,9 @@ static pid_t predecessor(bool reclaim)
     for (int i = 0; i < 16; i += 3)
         fast_free(blocks[i]);
     MUST(fast_malloc(90000) && fast_malloc(100000));
+    MUST(ledger_charge(&heap, 3)); /* and dies before it commits them */
+    if (stage->lost)
+        cache->record->step.what.raw_ = off_of(&heap, stage->lost) | INFLIGHT_MINE;
     raise(SIGSTOP);
     _exit(1);
 }

@@ -9,6 +9,16 @@
 #include <sys/stat.h>
 #include <sys/user.h>
 
+static void victim_run(void)
+{
+    raise(SIGSTOP);
+    for (stage->phase = 0; stage->phase < PHASES; stage->phase++) {
+        victim_phases[stage->phase]();
+        raise(SIGSTOP);
+    }
+    _exit(0);
+}
+
 /* ---- the survivor in a copy --------------------------------------------------------------- */
 
 static unsigned char *view, *shadow; /* the segment's file; as it was a step ago */
@@ -307,7 +317,8 @@ static void run_stepped(bool reclaim)
     MUST(failures == 0);
     for (uint32_t phase = 0; phase < PHASES; phase++) {
         unsigned long before = images, stepped = steps;
-        grace_is_over(&heap);
+        if (phase > 0) /* when it joins it only notes the death */
+            grace_is_over(&heap);
         changed();
         step_to_next_stop(victim);
         survivor_phase(phase);
