@@ -143,7 +143,7 @@ $(O)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
 
--include $(patsubst %.o,%.d,$(call objects,$(C_SRC)))
+-include $(patsubst %.o,%.d,$(call objects,$(C_SRC))) $(patsubst %.c,$(O)/sites/%.d,$(CORE_SRC))
 
 # ---- tests ------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
+#include "allocators/run.h"
 
 /* The words of chunks below chunk_high are backed; make that of chunk c so. */
 static bool table_covers(struct heap *h, uint64_t c)
@@ -137,20 +138,7 @@ uint32_t chunk_claim(struct heap *h)
 }
 
 /* Free chunks keep their memory for whoever comes next, up to a limit; what
- * nobody took for a while is purged by the one who freed it. */
-static void freed_remember(struct heap *h, uint32_t c)
-{
-    struct mine *m = h->mine;
-    if (m->free_count == FREED_RING) {
-        chunk_purge_free(h, m->freed[m->free_first].chunk);
-        m->free_first = (m->free_first + 1) % FREED_RING;
-        m->free_count--;
-    }
-    uint32_t at = (m->free_first + m->free_count++) % FREED_RING;
-    m->freed[at].chunk = c;
-    m->freed[at].ms = (uint32_t)os_now_ms();
-}
-
+ * nobody took for a while is purged by the one who gave it. */
 static void chunk_give(struct heap *h, uint32_t c, enum chunk_state from)
 {
     struct chunk *chunk = &h->chunks[c];
@@ -164,7 +152,7 @@ static void chunk_give(struct heap *h, uint32_t c, enum chunk_state from)
     word_change(h, c, from, WORD_FREE);
     hint_lower(h, c);
     if (pages > DESCRIPTORS_PAGES)
-        freed_remember(h, c);
+        purge_later(h, c);
 }
 
 void chunk_release(struct heap *h, uint32_t c)

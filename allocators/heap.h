@@ -64,14 +64,14 @@ struct thread_cache {
 struct chunk_info {
     uint32_t next, prev; /* list of chunks of the same bin */
     uint8_t bin;         /* 1 + log2 of the longest free run; 0: not in a list */
-    bool waiting;        /* in the purge queue */
+    bool waiting;        /* in the purge queue: owned with idle slices, or given back with memory */
     uint32_t purge_next;
-    uint32_t purge_ms; /* when 'idle' became non-empty, 32 bits of os_now_ms() */
+    uint32_t purge_ms; /* 32 bits of os_now_ms(): when last looked at, or given back */
     uint64_t idle;     /* free slices that still have memory */
+    uint64_t aged;     /* those of them that were idle already when last looked at */
 };
 
-#define BIN_COUNT  8
-#define FREED_RING 64
+#define BIN_COUNT 8
 
 struct mine {
     uint64_t member_id; /* 0: wiped, this process is an unknown child */
@@ -82,12 +82,9 @@ struct mine {
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
     uint32_t holds_alive; /* of ours, not known to have ended */
     uint64_t holds_looked_ns;
+    uint32_t recovered_ms; /* when we last looked for dead members */
     uint32_t bins[BIN_COUNT];
-    uint32_t purge_head, purge_tail;    /* owned chunks with idle slices, oldest first */
-    uint32_t free_first, free_count;    /* ring of chunks we gave back with memory in them */
-    struct {
-        uint32_t chunk, ms;
-    } freed[FREED_RING];
+    uint32_t purge_head, purge_tail; /* queue of chunks to purge, through chunk_info.purge_next */
     struct page_list pool[CLASS_COUNT]; /* pages of adopted chunks */
     struct page_list held;              /* empty pages and freed large blocks under a hold */
     struct thread_cache *caches;        /* also those whose thread has ended */

@@ -3,6 +3,7 @@
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
 #include "allocators/hold.h"
+#include "allocators/recover.h"
 #include "allocators/run.h"
 
 /* Blocks up to this size are populated at once, which is cheaper than faults;
@@ -155,6 +156,7 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *ze
     uint64_t window = h->chunk_count << CHUNK_SHIFT;
     if (bytes < n || bytes > window || align > window || h->unusable)
         return NULL;
+    recover_sometimes(h);
     struct guard g = heap_lock(h);
     run_purge(h, false);
     member_collect(h);

@@ -466,3 +466,17 @@ unsigned recover_dead(struct heap *h, bool wait)
         ledger_recount(h);
     return n;
 }
+
+#define RECOVER_EVERY_MS 50
+
+void recover_sometimes(struct heap *h)
+{
+    if (!h->shared)
+        return;
+    uint32_t now = (uint32_t)os_now_ms();
+    uint32_t seen = __atomic_load_n(&h->mine->recovered_ms, __ATOMIC_RELAXED);
+    if (now - seen >= RECOVER_EVERY_MS &&
+        __atomic_compare_exchange_n(&h->mine->recovered_ms, &seen, now, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED))
+        recover_dead(h, false);
+}

@@ -3,6 +3,7 @@
 #include "allocators/commit.h"
 #include "allocators/hold.h"
 #include "allocators/page.h"
+#include "allocators/recover.h"
 #include "allocators/thread_cache.h"
 
 #include <errno.h>
@@ -181,6 +182,7 @@ static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
 
 long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most)
 {
+    recover_sometimes(h); /* earlier children */
     *s = (struct snapshot){ .hold_index = -1, .active = true, .started_ns = os_boot_ns() };
     s->guard = heap_lock(h);
     bool done = h->can_open && (kind == SNAPSHOT_NONE || cover(h, s, most)) &&
@@ -270,6 +272,7 @@ void snapshot_child(struct heap *h, struct snapshot *s, const char *program)
     h->me = &h->members[member_slot(s->child_id)];
     /* 'mine' was wiped by the kernel: no lock, no chunks, no caches. */
     h->mine->member_id = h->member_id;
+    h->mine->recovered_ms = (uint32_t)os_now_ms(); /* the parent has looked */
     member_describe(h, member_slot(h->member_id), program, parent);
     put_release(member_state, h->me->state, MEMBER_STATE(MEMBER_LIVE, member_epoch(h->member_id), 0));
     os_signals_restore(s->guard.signals);

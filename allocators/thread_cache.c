@@ -4,6 +4,7 @@
 #include "allocators/commit.h"
 #include "allocators/hold.h"
 #include "allocators/page.h"
+#include "allocators/recover.h"
 #include "allocators/run.h"
 
 /* How many pages are looked at for remote frees before a new one is made. */
@@ -268,6 +269,7 @@ static bool find(struct thread_cache *tc, unsigned cls)
     cache_unpark(tc, cls);
     if (!list_is_end(own_get(cell->free)))
         return true;
+    recover_sometimes(tc->heap);
     while (from_member(tc, cls)) /* pages of the dead may turn out to be full */
         if (!list_is_end(own_get(cell->free)) || from_remote(tc, cls, LOOK_REMOTE) ||
             from_fresh(tc, cls))
