@@ -126,7 +126,8 @@ static void take(struct work *w, long count)
         if (i % 2)
             resize(m, &seed);
         bytes += m->size;
-        for (; first <= i && (bytes > w->keep || i - first == MOST - 1 || i == count - 1); first++) {
+        for (; first <= i && (bytes > w->keep || i - first == MOST - 1 || i == count - 1);
+             first++) {
             struct message *old = &kept[first % MOST];
             verify(old, old->size, step_of(old->size));
             bytes -= old->size;
@@ -181,7 +182,8 @@ static void look(const char *what, bool speak)
     expect(system(command) == 0);
 }
 
-static void serve(const int *to, const int *from, long count, size_t keep, uint32_t seed, bool speak)
+static void serve(const int *to, const int *from, long count, size_t keep, uint32_t seed,
+                  bool speak)
 {
     pthread_t threads[PAIRS * 2];
     setvbuf(stdout, NULL, _IOLBF, 0);
