@@ -279,7 +279,7 @@ bool large_resize(struct heap *h, struct slice *d, size_t size)
     uint32_t c = chunk_of(slice_index(h, d));
     if (bytes == get(d->bytes))
         return true;
-    if (bytes < size || page_is_held(h, d) || word_member(get(h->chunks[c].word)) != h->member_id)
+    if (bytes < size || bytes > h->chunk_count << CHUNK_SHIFT || page_is_held(h, d) || word_member(get(h->chunks[c].word)) != h->member_id)
         return false;
     struct guard g = heap_lock(h);
     bool done = is_huge(h, d) ? huge_resize(h, d, bytes)

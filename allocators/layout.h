@@ -110,7 +110,8 @@ struct seg_header {
     sh64_t orphans;   /* 304  chunks in state ORPHAN (a hint) */
     sh64_t holds_high; /* 312  entries of the hold table ever used, all backed */
     sh64_t members_high; /* 320  slots ever used, all backed */
-    sh64_t reserved1[23];
+    sh64_t kept_members; /* 328  members that ended and left blocks, since reclaim last freed all */
+    sh64_t reserved1[22];
 };
 AT(seg_header, magic, 0);
 AT(seg_header, base, 16);

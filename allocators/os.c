@@ -115,6 +115,11 @@ long os_truncate(long fd, uint64_t bytes)
     return os_call(SYS_ftruncate, fd, (long)bytes, 0, 0, 0, 0);
 }
 
+long os_chmod(long fd, unsigned mode)
+{
+    return os_call(SYS_fchmod, fd, mode, 0, 0, 0, 0);
+}
+
 long os_unlink(const char *path)
 {
     return os_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);

@@ -22,6 +22,7 @@ long os_open(const char *path, int flags, unsigned mode);
 void os_close(long fd);
 long os_fstat(long fd, struct os_file *out);
 long os_stat(const char *path, struct os_file *out);
+long os_chmod(long fd, unsigned mode);
 long os_truncate(long fd, uint64_t bytes);
 long os_unlink(const char *path);
 long os_link_fd(long fd, const char *path); /* give a nameless file a name; -EEXIST if taken */

@@ -109,6 +109,7 @@ static uint64_t reclaim_locked(struct thread_cache *tc)
         else if (word_state(word) == CHUNK_HUGE && !id_is_current(h, word_member(word)))
             bytes += reclaim_large(tc, &h->slices[c * CHUNK_SLICES]);
     }
+    put(kept_members, h->header->kept_members, 0);
     cache_sweep_all(tc);
     g = heap_lock(h);
     member_collect(h);

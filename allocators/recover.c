@@ -15,6 +15,7 @@ struct dead {
     uint64_t id;
     uint32_t slot;
     bool reclaim;
+    bool *left; /* something of it stays */
 };
 
 /* ---- steps in hand -------------------------------------------------------------------- */
@@ -291,6 +292,7 @@ static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
         return;
     }
     uint64_t word = get_acquire(h->chunks[c].word);
+    *dead->left = true;
     own_put(chunk_former, h->chunks[c].former, dead->id);
     /* Counted first: chunk_adopt() does not look where the count is 0. */
     fetch_add(orphans, h->header->orphans, 1);
@@ -330,8 +332,10 @@ static bool pages_mark(struct heap *h, const struct dead *dead)
 static void huge_recover(struct heap *h, const struct dead *dead, uint32_t c)
 {
     struct slice *d = &h->slices[c * CHUNK_SLICES];
-    if (large_recover(dead, d) || page_is_held(h, d))
+    if (large_recover(dead, d) || page_is_held(h, d)) {
+        *dead->left = true;
         return;
+    }
     struct guard g = heap_lock(h);
     large_end(h, d);
     heap_unlock(h, g);
@@ -427,11 +431,14 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool *early)
     if (!cas(member_state, m->state, &state,
              MEMBER_STATE(MEMBER_RECOVERING, epoch, member_slot(h->member_id) + 1)))
         return false;
-    struct dead dead = { member_id_make(slot, epoch), slot, get(m->settings) & 1 };
+    bool left = false;
+    struct dead dead = { member_id_make(slot, epoch), slot, get(m->settings) & 1, &left };
     bool done = member_recover(h, &dead);
     put_release(member_state, m->state, MEMBER_STATE(done ? MEMBER_FREE : MEMBER_LEAVING, epoch, 0));
     if (done)
         fetch_add(members_ended, h->header->members_ended, 1);
+    if (done && left && !dead.reclaim)
+        fetch_add(kept_members, h->header->kept_members, 1);
     return done;
 }
 

@@ -198,20 +198,25 @@ static bool header_fill(struct heap *h, struct seg_header *header, const struct 
     return true;
 }
 
-/* Map a new window; halves it where address space is short.  The base, or 0. */
-static uint64_t window_map(long fd, uint64_t *window, bool shared)
+/* Map a new window; halves it where address space or RLIMIT_FSIZE is short.
+ * The base, or 0 and why. */
+static uint64_t window_map(long fd, uint64_t *window, bool shared, long *why)
 {
     for (; *window >= WINDOW_MIN; *window /= 2)
         for (unsigned i = 0; i < TRIES; i++) {
             uint64_t base = base_choose(*window);
             if (shared && i < TRIES / 2 && base_is_taken(base, *window))
                 continue;
-            if (fd >= 0 && os_truncate(fd, *window) < 0)
+            long rc = fd >= 0 ? os_truncate(fd, *window) : 0;
+            if (rc < 0) {
+                *why = rc;
                 break;
-            long rc = os_map_at((void *)base, *window, fd, 0,
+            }
+            rc = os_map_at((void *)base, *window, fd, 0,
                                 shared ? OS_MAP_SHARED : OS_MAP_PRIVATE, true);
             if (rc == 0)
                 return base;
+            *why = rc;
             if (rc == -ENOMEM)
                 break;
         }
@@ -223,7 +228,8 @@ bool segment_private(struct heap *h, const struct heap_config *c)
     uint64_t window = WINDOW_MAX;
     struct seg_header layout = { 0 };
     h->shared = false;
-    uint64_t base = window_map(-1, &window, false);
+    long why;
+    uint64_t base = window_map(-1, &window, false, &why);
     if (!base)
         return false;
     layout_compute(window, &layout);
@@ -264,6 +270,8 @@ static bool newborn_open(struct newborn *n, const char *path, unsigned mode)
     }
     if (n->fd < 0)
         return false;
+    if (mode & 077) /* HSHM_MODE lets others in, whatever the umask is */
+        os_chmod(n->fd, mode);
     size_t at = append(n->path, 0, sizeof n->path, "/proc/self/fd/");
     append_number(n->path, at, sizeof n->path, (uint64_t)n->fd);
     return true;
@@ -296,8 +304,10 @@ static long segment_create(struct heap *h, const struct heap_config *c, struct w
     if (os_space(dir, &total, &available) < 0 || total == 0 || total > ram)
         total = ram;
     uint64_t limit = c->limit(total), window = window_for(limit);
-    uint64_t base = window_map(n.fd, &window, true);
-    long rc = base ? 0 : -ENOMEM;
+    long rc = -ENOMEM;
+    uint64_t base = window_map(n.fd, &window, true, &rc);
+    if (base || rc == -EEXIST)
+        rc = base ? 0 : -ENOMEM;
     if (base && os_populate((void *)base, OS_PAGE) == -ENOMEM)
         rc = -ENOSPC;
     if (rc == 0) {
@@ -341,8 +351,10 @@ enum joined { JOINED, JOIN_AGAIN, JOIN_REFUSED };
 static enum joined join_map(struct heap *h, const struct heap_config *c, long fd,
                             const struct seg_header *header, struct witness *w, const char **why)
 {
-    if (os_map_at((void *)header->base, header->window, fd, 0, OS_MAP_SHARED, true) < 0) {
-        *why = "its address is taken in this program";
+    long rc = os_map_at((void *)header->base, header->window, fd, 0, OS_MAP_SHARED, true);
+    if (rc < 0) {
+        *why = rc == -ENOMEM ? "this program has no room for its addresses (RLIMIT_AS)"
+                             : "its address is taken in this program";
         return JOIN_REFUSED;
     }
     view_set(h, header->base, header);
@@ -402,6 +414,10 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
     struct witness w = { NULL };
     h->shared = true;
     *why = "its file cannot be opened or made";
+    if (strncmp(c->name, "memfd:", 6) == 0) {
+        *why = "a segment without a name is not supported yet";
+        return false;
+    }
     if (!segment_path(c->name, (uint64_t)os_euid(), h->path, sizeof h->path)) {
         *why = "it is no valid name";
         return false;
@@ -421,6 +437,7 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
                    : fd == -ELOOP ? "it is a symbolic link"
                    : fd == -ENOSPC ? "no room in its file system"
                    : fd == -EFBIG  ? "RLIMIT_FSIZE is too small for it"
+                   : fd == -ENOMEM ? "no memory, or no room for its addresses (RLIMIT_AS)"
                                    : log_error_name((int)fd);
             joined = JOIN_REFUSED;
         }

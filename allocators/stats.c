@@ -166,4 +166,9 @@ void stats_collect(struct view *v, struct stats *s)
     collect_members(&k);
     for (uint64_t c = v->header.first_chunk; c < v->chunk_high; c++)
         collect_chunk(&k, c);
+    /* A page knows only the last of those whose blocks it keeps. */
+    uint64_t told = get(v->header.kept_members);
+    told = told < s->kept.blocks ? told : s->kept.blocks;
+    if (s->kept_members < told)
+        s->kept_members = told;
 }

@@ -81,6 +81,7 @@ static void child(void)
         member_identity_changed();
     } else {
         private_fork_child(&main_heap, &snapshot, tls_state.own);
+        modes_after_fork();
     }
 }
 

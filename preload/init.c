@@ -224,6 +224,7 @@ void member_identity_changed(void)
 {
     tls_cache = &no_cache;
     tls_state.own = NULL;
+    modes_after_fork();
 }
 
 struct thread_cache *cache_get(void)

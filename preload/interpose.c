@@ -28,21 +28,38 @@ static void *libc_alloc(size_t n, size_t align, bool zero)
     return zero ? real->calloc(1, n) : real->malloc(n);
 }
 
+/* What this member may have is gone, whatever the segment still has. */
+static bool member_is_full(size_t n)
+{
+    uint64_t most = main_heap.member_limit_pages, has = get(main_heap.me->charged);
+    return most && (has >= most || most - has < n / OS_PAGE + 16);
+}
+
+static void say_full(size_t n)
+{
+    if (member_is_full(n))
+        log_once("segment %s: no room for %zuB: this program has all it may have, "
+                 "HSHM_MEMBER_SIZE sets how much", main_heap.name, n);
+    else
+        log_once("segment %s is full: no room for %zuB.  `hshm show %s` tells who has it; HSHM_SIZE "
+                 "sets the limit; `hshm reclaim %s` frees what ended programs left",
+                 main_heap.name, n, main_heap.name, main_heap.name);
+}
+
 static void *out_of_memory(size_t n, size_t align, bool zero)
 {
     /* What no segment could hold is the program's own affair. */
     if (n < main_heap.slice_count << SLICE_SHIFT && align < main_heap.slice_count << SLICE_SHIFT &&
         main_heap.shared) {
         if (option_number(OPT_FULL) == FULL_PRIVATE) {
-            log_once("segment %s is full: more memory comes from a private heap (HSHM_FULL=private)",
-                     main_heap.name);
+            log_once("segment %s is full%s: more memory comes from a private heap (HSHM_FULL=private)",
+                     main_heap.name, member_is_full(n) ? " for this program (HSHM_MEMBER_SIZE)" : "");
             return libc_alloc(n, align, zero);
         }
         if (option_number(OPT_FULL) == FULL_ABORT)
-            log_abort("segment %s is full: no room for %zuB (HSHM_FULL=abort)", main_heap.name, n);
-        log_once("segment %s is full: no room for %zuB.  `hshm show %s` tells who has it; HSHM_SIZE "
-                 "sets the limit; `hshm reclaim %s` frees what ended programs left",
-                 main_heap.name, n, main_heap.name, main_heap.name);
+            log_abort("segment %s is full%s: no room for %zuB (HSHM_FULL=abort)", main_heap.name,
+                      member_is_full(n) ? " for this program (HSHM_MEMBER_SIZE)" : "", n);
+        say_full(n);
     }
     errno = ENOMEM;
     return NULL;
@@ -236,7 +253,8 @@ EXPORT void *realloc(void *p, size_t n)
     if (unlikely(!to) && (to = out_of_memory(n, 16, false))) {
         size_t have = mode_size(p);
         memcpy(to, p, have < n ? have : n);
-        heap_free(tc, p);
+        if (!(preload_slow && mode_free(tc, p)))
+            heap_free(tc, p);
     }
     cache_put(tc);
     return to;

@@ -69,19 +69,17 @@ size_t mode_size(const void *p)
 
 /* ---- HSHM_ALLOCATOR=page: pages without thread caches ----------------------------------- */
 
-/* One cache for all threads, in the order of a lock. */
+static uint32_t page_lock;
+static struct thread_cache *page_cache;
+
+/* One cache for all threads, in the order of a lock.  It is nobody's own: a
+ * thread's would go with the thread.  Without memory for it: the caller's, once. */
 static struct thread_cache *shared_cache(struct thread_cache *tc)
 {
-    static struct thread_cache *all;
-    static uint64_t member;
-    if (!all || member != main_heap.member_id) {
-        all = tc;
-        member = main_heap.member_id;
-    }
-    return all;
+    if (!page_cache)
+        page_cache = cache_make(&main_heap);
+    return page_cache ? page_cache : tc;
 }
-
-static uint32_t page_lock;
 
 static void *page_alloc(struct thread_cache *tc, size_t n, size_t align)
 {
@@ -100,6 +98,14 @@ static void page_free(struct thread_cache *tc, void *p)
     heap_free(shared_cache(tc), p);
     spin_unlock(&page_lock);
     os_signals_restore(signals);
+}
+
+/* A child must not use what its parent goes on using, nor wait for a thread that it does not have. */
+void modes_after_fork(void)
+{
+    page_cache = NULL;
+    page_lock = stack.lock = 0;
+    stack.at = stack.end = NULL;
 }
 
 /* ---- all of them ---------------------------------------------------------------------------- */

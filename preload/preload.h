@@ -66,6 +66,7 @@ void *mode_malloc(struct thread_cache *tc, size_t n, size_t align, bool zero);
 bool mode_free(struct thread_cache *tc, void *p);
 
 size_t mode_size(const void *p);
+void modes_after_fork(void);
 bool mode_realloc(struct thread_cache *tc, void *p, size_t n, void **out);
 
 enum call { CALL_MALLOC, CALL_CALLOC, CALL_REALLOC, CALL_FREE };
