@@ -34,7 +34,7 @@ for n in {1..40}; do wait ${job[$n]}; echo -n "$? "; done; echo; cat size.{1..40
 ( sleep 1000 & p=$!; kill -KILL $p; wait $p; echo "killed $?" ) 2> /dev/null
 a=$( (sleep 0.05; echo late) & echo early; wait ); echo "$a"
 for n in 1 2 3; do { echo "bg $n"; } > bg.$n & done; wait; cat bg.*
-( exit 7 ) & wait -n; echo "wait -n $?"
+( exit 7 ) & wait $!; echo "wait $?"
 # Coprocesses
 coproc UP { while IFS= read -r l; do printf '%s\n' "${l^^}"; map[k1]=coproc; done; }
 up=$UP_PID
