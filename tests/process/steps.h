@@ -340,8 +340,11 @@ static void stage_set(const char *at)
 
 static void stop_and_wait(pid_t pid)
 {
-    int status;
-    MUST(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+    int status = 0;
+    MUST(waitpid(pid, &status, WUNTRACED) == pid);
+    if (!WIFSTOPPED(status))
+        dprintf(2, "process %d ended in phase %u: %#x\n", (int)pid, stage->phase, (unsigned)status);
+    MUST(WIFSTOPPED(status));
 }
 
 static void kill_and_wait(pid_t pid)
