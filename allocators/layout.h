@@ -156,8 +156,7 @@ struct seg_member {
     sh64_t uid;         /* 112 */
     sh64_t forks;       /* 120 */
     sh64_t fork_bytes;  /* 128 */
-    sh64_t pid_ns;      /* 136  inode of the pid namespace */
-    sh64_t reserved[10];
+    sh64_t reserved[11];
     char name[32];      /* 224  program, NUL-terminated */
     char message[384];  /* 256  last line it had to say */
     sh64_t reserved1[432];
