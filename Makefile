@@ -48,8 +48,12 @@ OUR_CFLAGS    := -std=gnu11 -pthread $(WARNINGS) -fPIC -fvisibility=hidden \
 NO_BUILTIN    := -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
 HARDEN        := -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack
 # initfirst: our constructor runs before those of all other libraries.
+# Start-up: two mappings instead of four, the large rarely used arrays (.bss.large) behind the
+# variables that every start writes, and nothing of the compiler's start files, whose optional
+# symbols the loader looks for in every library in vain.
 PRELOAD_LDFLAGS := -shared -Wl,-soname,$(SONAME) -Wl,-z,initfirst,-z,nodelete \
-                   -Wl,--version-script=preload/exports.map
+                   -Wl,--version-script=preload/exports.map \
+                   $(if $(SAN),,-Wl,-z,noseparate-code,--sort-section=name -nostartfiles)
 
 ifneq ($(SAN),)
 SAN_FLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all

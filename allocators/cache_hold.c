@@ -10,42 +10,6 @@ static void page_set_held(struct thread_cache *tc, struct slice *d, bool held)
     put(page_owner, d->home, held || flags & PAGE_KEPT ? HOME_NOBODY : off_of(tc->heap, &tc->record->cells[own_get(d->cls)]));
 }
 
-/* Every free block of the class was free at the fork, or was freed by the fast
- * path since, into a page from before it.  What is parked is looked at again
- * as long as 'held' is not zero, so nothing is parked when it is. */
-static void park_class(struct thread_cache *tc, unsigned cls)
-{
-    struct heap *h = tc->heap;
-    struct class_pages *pages = &tc->classes[cls];
-    struct class_cell *cell = &tc->record->cells[cls];
-    pages->fresh = 0;
-    pages->held = 0;
-    pages->held_seen = h->mine->holds_ended;
-    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next)) {
-        struct slice *d = &h->slices[i];
-        bool held = page_is_held(h, d);
-        page_set_held(tc, d, held);
-        pages->held += held;
-    }
-    uint64_t first = own_get(cell->free), last = first;
-    if (list_is_end(first) || !pages->held) /* the child may have ended already */
-        return;
-    for (uint64_t next; !list_is_end(next = link_read(h, at_off(h, last))); last = next)
-        if (!link_is_sound(h, next))
-            page_link_damaged(h, last);
-    link_write(h, last, own_get(cell->parked));
-    own_put(page_park, cell->parked, first);
-    own_put(page_park, cell->free, LIST_END);
-}
-
-void cache_park(struct thread_cache *tc)
-{
-    tc->hold_seq = __atomic_load_n(&tc->heap->mine->hold_seq, __ATOMIC_RELAXED);
-    for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
-        if (tc->classes[cls].count)
-            park_class(tc, cls);
-}
-
 /* Move the parked blocks of pages that are free of holds to the free list, one
  * by one: dying in between loses the one in hand. */
 static void unpark_blocks(struct thread_cache *tc, struct class_cell *cell)
@@ -68,6 +32,53 @@ static void unpark_blocks(struct thread_cache *tc, struct class_cell *cell)
         link_write(h, off, own_get(cell->free));
         own_put(page_park, cell->free, off);
     }
+}
+
+/* Every free block of the class was free at the fork, or was freed by the fast
+ * path since, into a page from before it. */
+static void park_free_list(struct heap *h, struct class_cell *cell)
+{
+    uint64_t first = own_get(cell->free), last = first;
+    if (list_is_end(first))
+        return;
+    for (uint64_t next; !list_is_end(next = link_read(h, at_off(h, last))); last = next)
+        if (!link_is_sound(h, next))
+            page_link_damaged(h, last);
+    link_write(h, last, own_get(cell->parked));
+    own_put(page_park, cell->parked, first);
+    own_put(page_park, cell->free, LIST_END);
+}
+
+/* Afterwards only pages under a hold have blocks on 'parked': a hold may have
+ * ended already, and who is not held is not looked at again. */
+static void park_class(struct thread_cache *tc, unsigned cls)
+{
+    struct heap *h = tc->heap;
+    struct class_pages *pages = &tc->classes[cls];
+    pages->fresh = 0;
+    pages->held = 0;
+    pages->held_seen = h->mine->holds_ended;
+    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next)) {
+        struct slice *d = &h->slices[i];
+        bool held = page_is_held(h, d);
+        page_set_held(tc, d, held);
+        pages->held += held;
+    }
+    if (pages->held)
+        park_free_list(h, &tc->record->cells[cls]);
+    if (pages->held < pages->count) {
+        unpark_blocks(tc, &tc->record->cells[cls]);
+        for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next))
+            cache_note_empty(tc, &h->slices[i]);
+    }
+}
+
+void cache_park(struct thread_cache *tc)
+{
+    tc->hold_seq = __atomic_load_n(&tc->heap->mine->hold_seq, __ATOMIC_RELAXED);
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
+        if (tc->classes[cls].count)
+            park_class(tc, cls);
 }
 
 void cache_unpark(struct thread_cache *tc, unsigned cls)

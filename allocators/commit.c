@@ -146,8 +146,8 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         ledger_cancel(h, fresh);
         return false;
     }
-    if (fresh) {
-        put_release(chunk_charged, chunk->charged, own_get(chunk->charged) + fresh);
+    if (fresh) { /* pages are extended without the member's lock: several threads may be here */
+        fetch_add(chunk_charged, chunk->charged, fresh);
         ledger_settle(h, fresh);
     }
     for (uint32_t i = first; i <= last; i++) {
@@ -184,7 +184,7 @@ static void purge_run(struct heap *h, uint32_t first, uint32_t n)
         for (uint32_t i = first; i < first + n; i++)
             put_release(purge_clean, h->slices[i].dirty, 0);
     struct chunk *chunk = &h->chunks[chunk_of(first)];
-    own_put(chunk_charged, chunk->charged, own_get(chunk->charged) - pages);
+    fetch_sub(chunk_charged, chunk->charged, pages);
     ledger_refund(h, pages);
 }
 

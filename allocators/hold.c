@@ -60,10 +60,56 @@ bool hold_look(struct heap *h)
     return true;
 }
 
+/* ---- what waits for a hold -------------------------------------------------
+ * The snapshot is a copy: nobody reads what an empty page or a freed block
+ * still has.  Only its address has to wait, the memory need not.  It is given
+ * back when it has become worth the call; most children are gone before. */
+
+#define WAITING_MAX (UINT64_C(1) << 20)
+
+/* The chunk or chunks of a huge block, else slices of one. */
+static void held_purge(struct heap *h, struct slice *d)
+{
+    uint32_t first = slice_index(h, d), c = chunk_of(first);
+    uint64_t word = get(h->chunks[c].word);
+    if (word_state(word) == CHUNK_HUGE) {
+        for (uint32_t n = word_length(word), i = 0; i < n; i++)
+            purge_chunk(h, c + i);
+        return;
+    }
+    uint32_t n = own_get(d->span);
+    purge_slices(h, c, (n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << (first % CHUNK_SLICES));
+}
+
+static uint64_t held_bytes(struct heap *h, struct slice *d)
+{
+    uint32_t first = slice_index(h, d);
+    if (own_get(d->kind) == SLICE_LARGE)
+        return own_get(d->bytes);
+    uint64_t pages = 0;
+    for (uint32_t i = 0; i < own_get(d->span); i++)
+        pages += (uint64_t)__builtin_popcount(own_get(h->slices[first + i].committed));
+    return pages * OS_PAGE;
+}
+
+/* Those with memory are the last ones of the list. */
+static void held_purge_all(struct heap *h)
+{
+    struct mine *m = h->mine;
+    for (uint32_t i = m->held.tail; i && i != m->held_purged; i = own_get(h->slices[i].prev))
+        held_purge(h, &h->slices[i]);
+    m->held_purged = m->held.tail;
+    m->held_bytes = 0;
+}
+
 void held_add(struct heap *h, struct slice *d)
 {
+    struct mine *m = h->mine;
     own_put(page_flags, d->flags, own_get(d->flags) | PAGE_HELD);
-    page_list_append(h, &h->mine->held, d);
+    page_list_append(h, &m->held, d);
+    m->held_bytes += held_bytes(h, d);
+    if (m->held_bytes > WAITING_MAX)
+        held_purge_all(h);
 }
 
 void held_sweep(struct heap *h)
@@ -76,6 +122,8 @@ void held_sweep(struct heap *h)
         next = own_get(d->next);
         if (page_is_held(h, d))
             continue;
+        if (i == h->mine->held_purged)
+            h->mine->held_purged = own_get(d->prev);
         page_list_remove(h, held, d);
         if (own_get(d->kind) == SLICE_LARGE)
             large_end(h, d);

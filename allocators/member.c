@@ -91,7 +91,6 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
     put(member_facts, m->uid, (uint64_t)os_euid());
     put(member_facts, m->forks, 0);
     put(member_facts, m->fork_bytes, 0);
-    put(member_facts, m->pid_ns, os_pid_ns());
 }
 
 bool member_alive(struct heap *h, uint32_t slot)

@@ -370,13 +370,6 @@ long os_euid(void)
     return os_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
 }
 
-uint64_t os_pid_ns(void)
-{
-    struct stat st;
-    long rc = os_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/ns/pid", (long)&st, 0, 0, 0);
-    return rc < 0 ? 0 : st.st_ino;
-}
-
 uint64_t os_ram_bytes(void)
 {
     struct sysinfo si;

@@ -68,7 +68,6 @@ void os_boot_id(uint64_t id[2]);
 long os_pid(void);
 long os_tid(void);
 long os_euid(void);
-uint64_t os_pid_ns(void);
 uint64_t os_ram_bytes(void);
 uint64_t os_ram_available(void);
 uint64_t os_rlimit(int which);

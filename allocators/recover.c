@@ -128,19 +128,15 @@ static void record_finish_step(struct heap *h, const struct dead *dead, struct t
  * the marks of those that any list has are cleared.  Lists are not changed, so
  * whoever dies here is simply followed by one who starts over. */
 
-static bool page_mark_used(struct heap *h, const struct dead *dead, struct slice *d)
+static void page_mark_used(struct heap *h, const struct dead *dead, struct slice *d)
 {
     struct kept *kept = &h->kept[slice_index(h, d)];
-    uint64_t from = (uint64_t)(uintptr_t)kept & ~(OS_PAGE - 1);
-    uint64_t to = round_up((uint64_t)(uintptr_t)(kept + 1), OS_PAGE);
-    if (os_populate((void *)(uintptr_t)from, to - from) == -ENOMEM)
-        return false;
     uint8_t flags = get(d->flags);
     uint32_t capacity = get(d->capacity);
     put(page_owner, d->home, HOME_NOBODY);
     put(kept_former, kept->former, dead->id);
     if (flags & PAGE_BITS) /* died before making a list of an adopted page */
-        return true;
+        return;
     for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
         uint32_t left = capacity > i * 64 ? capacity - i * 64 : 0;
         uint64_t bits = left >= 64 ? UINT64_MAX : (UINT64_C(1) << left) - 1;
@@ -148,7 +144,6 @@ static bool page_mark_used(struct heap *h, const struct dead *dead, struct slice
             put(kept_set, kept->bits[i], bits);
     }
     put_release(page_flags, d->flags, (uint8_t)((flags & PAGE_EMPTY) | PAGE_KEPT));
-    return true;
 }
 
 /* A block on a list of the dead: not used.  False: the list cannot be trusted further. */
@@ -300,16 +295,58 @@ static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
         fetch_sub(orphans, h->header->orphans, 1);
 }
 
-static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
+typedef bool page_visitor(struct heap *h, const struct dead *dead, struct slice *d, void *ctx);
+
+static bool pages_each(struct heap *h, const struct dead *dead, uint32_t c, page_visitor *visit, void *ctx)
 {
     for (uint32_t i = 0; i < CHUNK_SLICES;) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         bool head = slice_is_head(d, i);
-        if (head && get(d->kind) == SLICE_PAGE && !page_mark_used(h, dead, d))
+        if (head && get(d->kind) == SLICE_PAGE && !visit(h, dead, d, ctx))
             return false;
         i += head ? get(d->span) : 1;
     }
     return true;
+}
+
+struct span {
+    uint64_t from, to;
+};
+
+static bool span_back(const struct span *s)
+{
+    return s->from == s->to || os_populate((void *)(uintptr_t)s->from, s->to - s->from) != -ENOMEM;
+}
+
+/* Six pages have their marks in one OS page: neighbours are populated together. */
+static bool page_back_marks(struct heap *h, const struct dead *dead, struct slice *d, void *ctx)
+{
+    struct span *waiting = ctx;
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint64_t from = (uint64_t)(uintptr_t)kept & ~(OS_PAGE - 1);
+    uint64_t to = round_up((uint64_t)(uintptr_t)(kept + 1), OS_PAGE);
+    (void)dead;
+    if (waiting->from != waiting->to && from <= waiting->to) {
+        waiting->to = to;
+        return true;
+    }
+    bool done = span_back(waiting);
+    *waiting = (struct span){ from, to };
+    return done;
+}
+
+static bool page_mark(struct heap *h, const struct dead *dead, struct slice *d, void *ctx)
+{
+    (void)ctx;
+    page_mark_used(h, dead, d);
+    return true;
+}
+
+static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
+{
+    struct span waiting = { 0, 0 };
+    return pages_each(h, dead, c, page_back_marks, &waiting) && span_back(&waiting) &&
+           pages_each(h, dead, c, page_mark, NULL);
 }
 
 /* False: no memory for the marks; somebody tries again. */

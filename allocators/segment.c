@@ -377,6 +377,13 @@ static enum joined join_map(struct heap *h, const struct heap_config *c, long fd
     return JOINED;
 }
 
+static bool boot_is_this(const struct seg_header *header)
+{
+    uint64_t boot[2];
+    os_boot_id(boot);
+    return memcmp(boot, header->boot_id, sizeof boot) == 0;
+}
+
 static enum joined segment_join(struct heap *h, const struct heap_config *c, long fd,
                                 struct witness *w, const char **why)
 {
@@ -394,10 +401,8 @@ static enum joined segment_join(struct heap *h, const struct heap_config *c, lon
         return JOIN_REFUSED;
     h->device = file.device;
     h->inode = file.inode;
-    uint64_t boot[2];
-    os_boot_id(boot);
-    bool stale = memcmp(boot, header.boot_id, sizeof boot) != 0 ||
-                 (!members_alive_fd(fd, MEMBER_MAX) && !header.persist);
+    /* Where a member lives there was no reboot. */
+    bool stale = !members_alive_fd(fd, MEMBER_MAX) && (!header.persist || !boot_is_this(&header));
     if (stale || header.state.raw_ != SEG_LIVE) {
         segment_remove_if_idle(h->path, MEMBER_MAX);
         return JOIN_AGAIN;
@@ -548,6 +553,13 @@ void segment_leave(struct heap *h)
     if (state_of(state) == MEMBER_LIVE)
         cas(member_state, h->me->state, &state,
             MEMBER_STATE(MEMBER_LEAVING, member_epoch(h->member_id), 0));
-    if (!h->header->persist && h->can_open)
-        segment_remove_if_idle(h->path, member_slot(h->member_id));
+    if (h->header->persist || !h->can_open)
+        return;
+    long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    /* Mostly there are others, and they are seen without announcing anything. */
+    if (!members_alive_fd(fd, member_slot(h->member_id)) && os_lock(fd, LOCK_CREATE) == 0)
+        remove_locked(fd, h->path, member_slot(h->member_id));
+    os_close(fd);
 }

@@ -13,95 +13,129 @@
 #include <sys/resource.h>
 
 #define COPY_STEP (UINT64_C(256) << 10)
+#define HUGE_PAGE (UINT64_C(2) << 20)
+#define SPARE_MAX  (UINT64_C(4) << 20)  /* of what a copy has the parent keeps its memory */
+#define SPARE_AREA (UINT64_C(16) << 20) /* if it does not take more address space than this */
 
-enum run_kind {
-    RUN_DATA,        /* copied, moved over the original in the child */
-    RUN_DESCRIPTORS, /* a chunk's descriptors: copied, they stay in the copy */
-    RUN_BLANK,       /* a large block: what of it has no memory yet becomes the child's own */
-};
-
+/* What the child moves in one go: whole slices, as nobody allocates in the rest
+ * of a slice under a hold; so neighbours are one run whatever they hold. */
 struct snapshot_run {
     uint64_t off, bytes;
-    enum run_kind kind;
+    uint64_t at;   /* in the copy */
+    uint64_t data; /* of it, what is copied */
+    bool descriptors; /* a chunk's descriptors: they stay in the copy */
 };
 
 /* ---- what is in use ----------------------------------------------------------------- */
 
-static bool run_add(struct snapshot *s, uint64_t off, uint64_t bytes, enum run_kind kind)
+/* A page or block of 'extent' bytes of address space. */
+static bool run_add(struct snapshot *s, uint64_t off, uint64_t extent, bool descriptors)
 {
-    if (s->run_count && kind == RUN_DATA) {
-        struct snapshot_run *last = &s->runs[s->run_count - 1];
-        if (last->kind == RUN_DATA && last->off + last->bytes == off) {
-            last->bytes += bytes;
-            s->bytes += bytes;
-            return true;
-        }
+    struct snapshot_run *last = s->run_count ? &s->runs[s->run_count - 1] : NULL;
+    if (last && !descriptors && !last->descriptors && last->off + last->bytes == off) {
+        last->bytes += extent;
+        return true;
     }
     if (s->run_count == s->run_room)
         return false;
-    s->runs[s->run_count++] = (struct snapshot_run){ off, bytes, kind };
-    if (kind != RUN_BLANK)
-        s->bytes += bytes;
+    s->runs[s->run_count++] = (struct snapshot_run){ off, extent, 0, 0, descriptors };
     return true;
 }
+
+/* Called for each part that has data; false ends the walk. */
+typedef bool data_visitor(struct heap *h, struct snapshot *s, uint64_t off, uint64_t bytes);
 
 /* The parts of [off, off + bytes) that have memory.  Reading the others would
  * give them some. */
-static bool runs_add_data(struct snapshot *s, long fd, uint64_t off, uint64_t bytes)
+static bool backed_each(struct heap *h, struct snapshot *s, uint64_t off, uint64_t bytes,
+                        data_visitor *visit)
 {
     uint64_t end = off + bytes;
-    while (off < end) {
-        long data = os_seek_data(fd, off);
-        if (data < 0 || (uint64_t)data >= end)
-            return true;
-        long hole = os_seek_hole(fd, (uint64_t)data);
-        uint64_t to = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
-        if (!run_add(s, (uint64_t)data & ~(OS_PAGE - 1), round_up(to, OS_PAGE) - ((uint64_t)data & ~(OS_PAGE - 1)), RUN_DATA))
+    if (s->fd < 0)
+        s->fd = os_open(h->path, O_RDWR, 0);
+    while (off < end && s->fd >= 0) {
+        if (off < s->data_from || off >= s->data_to) { /* neighbours were seen together */
+            long data = os_seek_data(s->fd, off);
+            s->data_from = data < 0 ? UINT64_MAX : (uint64_t)data & ~(OS_PAGE - 1);
+            if (s->data_from >= end)
+                return true;
+            long hole = os_seek_hole(s->fd, (uint64_t)data);
+            s->data_to = hole < 0 ? end : round_up((uint64_t)hole, OS_PAGE);
+        }
+        uint64_t from = s->data_from > off ? s->data_from : off;
+        off = s->data_to < end ? s->data_to : end;
+        if (!visit(h, s, from, off - from))
             return false;
-        off = to;
     }
+    return s->fd >= 0;
+}
+
+static bool slice_data(struct heap *h, struct snapshot *s, struct slice *d, data_visitor *visit)
+{
+    uint64_t off = slice_off(h, d), bytes = get(d->bytes);
+    if (get(d->kind) == SLICE_LARGE)
+        return backed_each(h, s, off, bytes, visit);
+    bytes = round_up((uint64_t)get(d->capacity) * class_bytes(get(d->cls)), OS_PAGE);
+    return bytes == 0 || visit(h, s, off, bytes);
+}
+
+static bool data_count(struct heap *h, struct snapshot *s, uint64_t off, uint64_t bytes)
+{
+    (void)h, (void)off;
+    s->bytes += bytes;
+    s->runs[s->run_count - 1].data += bytes;
     return true;
 }
 
-static bool slice_hold(struct heap *h, struct snapshot *s, long fd, struct slice *d)
+/* Nothing in it is allocated; it waits for an earlier hold, or to be given back.
+ * The child goes on sharing it: what is there next is everybody's. */
+static bool slice_is_void(const struct slice *d)
 {
-    uint64_t off = slice_off(h, d);
-    if (s->seq)
-        put(hold_cover, d->hold_last, s->seq);
     if (get(d->kind) == SLICE_LARGE)
-        return run_add(s, off, get(d->bytes), RUN_BLANK) && runs_add_data(s, fd, off, get(d->bytes));
-    uint64_t bytes = (uint64_t)get(d->capacity) * class_bytes(get(d->cls));
-    return bytes == 0 || run_add(s, off, round_up(bytes, OS_PAGE), RUN_DATA);
+        return (get_acquire(d->remote) & 0xff) == LARGE_FREED;
+    return get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_EMPTY;
 }
 
-static bool chunk_hold(struct heap *h, struct snapshot *s, long fd, uint32_t c)
+static bool slice_hold(struct heap *h, struct snapshot *s, struct slice *d, uint64_t extent)
+{
+    if (slice_is_void(d))
+        return true;
+    if (s->seq)
+        put(hold_cover, d->hold_last, s->seq);
+    return run_add(s, slice_off(h, d), extent, false) && slice_data(h, s, d, data_count);
+}
+
+static bool chunk_hold(struct heap *h, struct snapshot *s, uint32_t c)
 {
     struct slice *first = &h->slices[c * CHUNK_SLICES];
-    if (!run_add(s, off_of(h, first), DESCRIPTORS_BYTES, RUN_DESCRIPTORS))
+    s->bytes += DESCRIPTORS_BYTES;
+    if (!run_add(s, off_of(h, first), DESCRIPTORS_BYTES, true))
         return false;
     if (word_state(get(h->chunks[c].word)) == CHUNK_HUGE)
-        return slice_hold(h, s, fd, first);
+        return slice_hold(h, s, first, get(first->bytes));
     uint64_t used = ~own_get(h->chunks[c].free_slices);
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         enum slice_kind kind = (enum slice_kind)get(first[i].kind);
         if (used >> i & 1 && (kind == SLICE_PAGE || kind == SLICE_LARGE) &&
-            !slice_hold(h, s, fd, first + i))
+            !slice_hold(h, s, first + i, (uint64_t)get(first[i].span) << SLICE_SHIFT))
             return false;
     }
     return true;
 }
 
-static bool collect_runs(struct heap *h, struct snapshot *s, long fd)
+static bool chunk_is_ours(struct heap *h, uint64_t c)
+{
+    uint64_t word = get(h->chunks[c].word);
+    return word_member(word) == h->member_id &&
+           (word_state(word) == CHUNK_OWNED || word_state(word) == CHUNK_HUGE);
+}
+
+static bool collect_runs(struct heap *h, struct snapshot *s)
 {
     uint64_t high = get_acquire(h->header->chunk_high);
-    for (uint64_t c = h->first_chunk; c < high; c++) {
-        uint64_t word = get(h->chunks[c].word);
-        enum chunk_state state = word_state(word);
-        if (word_member(word) != h->member_id || (state != CHUNK_OWNED && state != CHUNK_HUGE))
-            continue;
-        if (!chunk_hold(h, s, fd, (uint32_t)c))
+    for (uint64_t c = h->first_chunk; c < high; c++)
+        if (chunk_is_ours(h, c) && !chunk_hold(h, s, (uint32_t)c))
             return false;
-    }
     return true;
 }
 
@@ -127,28 +161,121 @@ static bool room_for(struct snapshot *s, uint64_t most)
     return s->bytes < (UINT64_C(16) << 20) || s->bytes < os_ram_available();
 }
 
+/* Places in the copy: first all descriptors, then the runs; those that are
+ * large lie in it as in the segment, so that huge pages can be moved. */
+static void copy_lay_out(struct snapshot *s)
+{
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < s->run_count; i++)
+        if (s->runs[i].descriptors) {
+            s->runs[i].at = at;
+            at += s->runs[i].bytes;
+        }
+    for (uint64_t i = 0; i < s->run_count; i++) {
+        struct snapshot_run *run = &s->runs[i];
+        if (run->descriptors)
+            continue;
+        if (run->bytes >= HUGE_PAGE && s->bytes > SPARE_MAX)
+            at += (run->off - at) & (HUGE_PAGE - 1);
+        run->at = at;
+        at += run->bytes;
+    }
+    s->copy_bytes = at;
+}
+
+/* The parent keeps the memory of a small copy: when the child is gone it is the
+ * parent's alone again, and filling it anew costs less than new memory does.
+ * While the child lives the kernel gives the parent other pages when it writes. */
+static bool area_take(struct heap *h, struct snapshot *s)
+{
+    struct mine *m = h->mine;
+    s->recycled = m->spare && m->spare_bytes >= s->copy_bytes;
+    if (m->spare && !s->recycled)
+        os_unmap(m->spare, m->spare_bytes);
+    s->area = m->spare;
+    s->area_bytes = m->spare_bytes;
+    m->spare = NULL;
+    if (!s->recycled) {
+        s->area_bytes = s->copy_bytes + HUGE_PAGE;
+        s->area = os_map(s->area_bytes, true);
+    }
+    if (!s->area)
+        return false;
+    s->copy = s->area;
+    if (s->bytes > SPARE_MAX)
+        s->copy = (char *)round_up((uint64_t)(uintptr_t)s->area, HUGE_PAGE);
+    return true;
+}
+
+static void area_drop(struct heap *h, struct snapshot *s)
+{
+    if (!s->area)
+        return;
+    if (s->bytes <= SPARE_MAX && s->area_bytes <= SPARE_AREA && !h->mine->spare) {
+        h->mine->spare = s->area;
+        h->mine->spare_bytes = s->area_bytes;
+    } else {
+        os_unmap(s->area, s->area_bytes);
+    }
+}
+
+/* Pages are populated in steps that the processor's cache still has when they are filled. */
+static bool copy_data(struct heap *h, struct snapshot *s, uint64_t off, uint64_t bytes)
+{
+    char *to = s->copy + s->now->at + (off - s->now->off);
+    for (uint64_t n; bytes; bytes -= n, to += n, off += n) {
+        n = bytes < COPY_STEP ? bytes : COPY_STEP;
+        if (os_populate(to, n) == -ENOMEM)
+            return false;
+        memcpy(to, at_off(h, off), n);
+    }
+    return true;
+}
+
+static bool run_copy(struct heap *h, struct snapshot *s, struct snapshot_run *run)
+{
+    s->now = run;
+    if (run->descriptors) {
+        struct slice *copies = (struct slice *)(void *)(s->copy + run->at);
+        if (!copy_data(h, s, run->off, run->bytes))
+            return false;
+        for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+            if (slice_is_void(&copies[i]))
+                own_put(inherited, copies[i].kind, SLICE_FREE);
+        return true;
+    }
+    if (run->bytes >= HUGE_PAGE && s->bytes > SPARE_MAX && run->data >= run->bytes - run->bytes / 8)
+        os_advise(s->copy + run->at, run->bytes, MADV_HUGEPAGE);
+    uint64_t first = run->off >> SLICE_SHIFT, end = (run->off + run->bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    for (uint64_t i = first; i < end;) {
+        struct slice *d = &h->slices[i];
+        if (s->recycled && get(d->kind) == SLICE_LARGE) /* what is not copied has to be zero */
+            os_advise(s->copy + run->at + (slice_off(h, d) - run->off), get(d->bytes), MADV_DONTNEED);
+        if (!slice_data(h, s, d, copy_data))
+            return false;
+        uint64_t huge = round_up(get(d->bytes), SLICE_BYTES) >> SLICE_SHIFT;
+        bool is_huge = word_state(get(h->chunks[chunk_of((uint32_t)i)].word)) == CHUNK_HUGE;
+        i += is_huge ? huge : get(d->span) ? get(d->span) : 1;
+    }
+    return true;
+}
+
 static bool copy_make(struct heap *h, struct snapshot *s)
 {
-    s->copy_bytes = s->bytes;
-    s->copy = s->bytes ? os_map(s->bytes, false) : NULL;
-    if (s->bytes && !s->copy)
+    if (!s->run_count)
+        return true;
+    copy_lay_out(s);
+    if (!area_take(h, s))
         return false;
-    char *to = s->copy;
     for (uint64_t i = 0; i < s->run_count; i++)
-        for (uint64_t at = 0; s->runs[i].kind != RUN_BLANK && at < s->runs[i].bytes; at += COPY_STEP) {
-            uint64_t n = s->runs[i].bytes - at < COPY_STEP ? s->runs[i].bytes - at : COPY_STEP;
-            if (os_populate(to, n) == -ENOMEM)
-                return false;
-            memcpy(to, at_off(h, s->runs[i].off + at), n);
-            to += n;
-        }
+        if (!run_copy(h, s, &s->runs[i]))
+            return false;
     return true;
 }
 
 static void snapshot_drop(struct heap *h, struct snapshot *s, bool undo)
 {
-    if (s->copy)
-        os_unmap(s->copy, s->copy_bytes);
+    area_drop(h, s);
     if (s->runs)
         os_unmap(s->runs, RUNS_BYTES);
     witness_drop(&s->child);
@@ -165,25 +292,25 @@ static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
 {
     s->runs = os_map(RUNS_BYTES, true);
     s->run_room = RUNS_BYTES / sizeof *s->runs;
-    long fd = os_open(h->path, O_RDWR, 0);
-    bool done = s->runs && fd >= 0;
+    bool done = s->runs != NULL;
     if (done) {
         s->hold_index = hold_make(h, &s->seq, &s->hold);
-        done = s->hold_index >= 0 && collect_runs(h, s, fd);
+        done = s->hold_index >= 0 && collect_runs(h, s);
     }
-    if (fd >= 0)
-        os_close(fd);
-    if (!done)
-        return false;
-    stop_caches(h, s->seq);
-    put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
-    return room_for(s, most) && copy_make(h, s);
+    if (done) {
+        stop_caches(h, s->seq);
+        put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
+        done = room_for(s, most) && copy_make(h, s);
+    }
+    if (s->fd >= 0)
+        os_close(s->fd);
+    return done;
 }
 
 long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most)
 {
     recover_sometimes(h); /* earlier children */
-    *s = (struct snapshot){ .hold_index = -1, .active = true, .started_ns = os_boot_ns() };
+    *s = (struct snapshot){ .hold_index = -1, .fd = -1, .active = true, .started_ns = os_boot_ns() };
     s->guard = heap_lock(h);
     bool done = h->can_open && (kind == SNAPSHOT_NONE || cover(h, s, most)) &&
                 (s->child_id = member_take_slot(h, h->path, MEMBER_CHILD, &s->child)) != 0;
@@ -220,13 +347,12 @@ void snapshot_failed(struct heap *h, struct snapshot *s)
 
 bool snapshot_measure(struct heap *h, uint64_t *bytes)
 {
-    struct snapshot s = { .run_room = RUNS_BYTES / sizeof *s.runs };
+    struct snapshot s = { .fd = -1, .run_room = RUNS_BYTES / sizeof *s.runs };
     struct guard g = heap_lock(h);
     s.runs = os_map(RUNS_BYTES, true);
-    long fd = os_open(h->path, O_RDWR, 0);
-    bool done = s.runs && fd >= 0 && collect_runs(h, &s, fd);
-    if (fd >= 0)
-        os_close(fd);
+    bool done = s.runs && collect_runs(h, &s);
+    if (s.fd >= 0)
+        os_close(s.fd);
     if (s.runs)
         os_unmap(s.runs, RUNS_BYTES);
     heap_unlock(h, g);
@@ -240,22 +366,22 @@ static void copy_into_place(struct heap *h, struct snapshot *s)
 {
     if (!h->inherited)
         h->inherited = os_map(h->chunk_count * sizeof *h->inherited, true);
-    char *from = s->copy;
+    uint64_t kept = 0;
     for (uint64_t i = 0; i < s->run_count; i++) {
         const struct snapshot_run *run = &s->runs[i];
-        if (run->kind == RUN_BLANK) {
-            os_map_over(at_off(h, run->off), run->bytes);
-            continue;
-        }
-        if (run->kind == RUN_DESCRIPTORS) {
+        char *from = s->copy + run->at;
+        if (run->descriptors) {
             uint64_t c = (run->off - h->header->slices_off) / DESCRIPTORS_BYTES;
             if (h->inherited)
-                h->inherited[c] = (struct slice *)from;
+                h->inherited[c] = (struct slice *)(void *)from;
         } else {
             os_move(from, run->bytes, at_off(h, run->off));
         }
-        from += run->bytes;
+        if (run->descriptors && run->at + run->bytes > kept)
+            kept = run->at + run->bytes;
     }
+    if (s->copy + kept < s->area + s->area_bytes)
+        os_unmap(s->copy + kept, (uint64_t)(s->area + s->area_bytes - s->copy) - kept);
 }
 
 void snapshot_child(struct heap *h, struct snapshot *s, const char *program)

@@ -56,9 +56,9 @@ static bool page_is_empty(const struct slice *d)
 
 /* Unlink the blocks of empty pages from a list.  The pages were marked EMPTY
  * first: if we die, their blocks count as free whether on a list or not. */
-static void list_without_empty(struct heap *h, struct class_cell *cell)
+static void list_without_empty(struct heap *h, sh64_t *list)
 {
-    uint64_t off = own_get(cell->free), kept = 0;
+    uint64_t off = own_get(*list), kept = 0;
     bool dropped = false;
     for (uint64_t next; !list_is_end(off); off = next) {
         struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
@@ -72,14 +72,14 @@ static void list_without_empty(struct heap *h, struct class_cell *cell)
         if (dropped && kept)
             link_write(h, kept, off);
         else if (dropped)
-            own_put(page_sweep, cell->free, off);
+            own_put(page_sweep, *list, off);
         dropped = false;
         kept = off;
     }
     if (dropped && kept)
         link_write(h, kept, LIST_END);
     else if (dropped)
-        own_put(page_sweep, cell->free, LIST_END);
+        own_put(page_sweep, *list, LIST_END);
 }
 
 static void page_forget(struct thread_cache *tc, struct class_pages *pages, struct slice *d)
@@ -104,7 +104,9 @@ static void sweep(struct thread_cache *tc, unsigned cls)
         next = own_get(d->next);
         if (!(flags & PAGE_IDLE))
             continue;
-        if (page_is_empty(d) && !(flags & PAGE_HELD)) {
+        if (page_is_empty(d)) {
+            if (flags & PAGE_HELD) /* its blocks are parked; mine.held keeps its address */
+                pages->held--;
             own_put(page_flags, d->flags, (uint8_t)((flags & ~PAGE_IDLE) | PAGE_EMPTY));
             put(page_owner, d->home, HOME_NOBODY);
             page_forget(tc, pages, d);
@@ -117,7 +119,9 @@ static void sweep(struct thread_cache *tc, unsigned cls)
     }
     if (!first)
         return;
-    list_without_empty(h, cell_of(tc, cls));
+    list_without_empty(h, &cell_of(tc, cls)->free);
+    if (!list_is_end(own_get(cell_of(tc, cls)->parked)))
+        list_without_empty(h, &cell_of(tc, cls)->parked);
     struct guard g = heap_lock(h);
     for (uint32_t next; first; first = next) {
         struct slice *d = &h->slices[first];
@@ -152,7 +156,7 @@ void cache_sweep_all(struct thread_cache *tc)
 void cache_note_empty(struct thread_cache *tc, struct slice *d)
 {
     uint8_t flags = own_get(d->flags);
-    if (own_get(d->used) != 0 || flags & (PAGE_IDLE | PAGE_HELD))
+    if (own_get(d->used) != 0 || flags & PAGE_IDLE)
         return;
     own_put(page_flags, d->flags, flags | PAGE_IDLE);
     own_put(page_used, d->used, 1);

@@ -32,9 +32,9 @@ static struct {
     bool is_percent;
     enum option_source source;
 } values[OPT_COUNT];
-static char texts[OPT_COUNT][OPTION_TEXT_SIZE];
+static char texts[OPT_COUNT][OPTION_TEXT_SIZE] __attribute__((section(".bss.large")));
 /* What HSHM_CONFIG names, while it is read.  One byte more than may be used. */
-static char file_text[16 * 1024 + 1];
+static char file_text[16 * 1024 + 1] __attribute__((section(".bss.large")));
 
 /* The options are read twice if anything is wrong with them: once to set them, then to complain,
  * because what a line of the log looks like and where it goes is an option, too. */

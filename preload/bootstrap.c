@@ -4,7 +4,8 @@
 
 #define BOOTSTRAP_BYTES 65536
 
-static char arena[BOOTSTRAP_BYTES] __attribute__((aligned(16)));
+/* .bss.large: behind the variables that every start writes, which then share a page */
+static char arena[BOOTSTRAP_BYTES] __attribute__((aligned(16), section(".bss.large")));
 static size_t top;
 
 void *bootstrap_alloc(size_t n, size_t align)

@@ -273,6 +273,10 @@ static int os_madvise_next(void *at, size_t n, int advice)
     return next(at, n, advice);
 }
 
+/* Linked without the compiler's start files (see Makefile): what registers handlers asks for this.
+ * We are never unloaded, so nobody compares it. */
+void *__dso_handle __attribute__((weak, visibility("hidden")));
+
 static __attribute__((constructor)) void preload_constructor(void)
 {
     preload_start();

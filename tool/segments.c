@@ -2,6 +2,7 @@
 #include "tool/tool.h"
 
 #include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,12 +74,30 @@ const char *life_name(enum life life)
     return names[life];
 }
 
+/* The process of that pid maps the segment's file at the segment's address.  Its own word for it
+ * would cost each start a look into /proc. */
+bool pid_is_seen(const struct view *v, uint64_t slot)
+{
+    char path[64], line[600], at[40], file[40];
+    snprintf(path, sizeof path, "/proc/%lu/maps", (unsigned long)get(v->members[slot].pid));
+    snprintf(at, sizeof at, "%lx-", (unsigned long)v->header.base);
+    snprintf(file, sizeof file, " %lu ", (unsigned long)v->file.inode);
+    FILE *maps = fopen(path, "re");
+    if (!maps)
+        return errno == EACCES || errno == EPERM; /* somebody is there */
+    bool seen = false;
+    while (!seen && fgets(line, sizeof line, maps))
+        seen = strncmp(line, at, strlen(at)) == 0 && strstr(line, file);
+    fclose(maps);
+    return seen;
+}
+
 const char *life_seen(const struct view *v, uint64_t slot)
 {
     enum life life = member_life(v, slot);
     const struct seg_member *m = &v->members[slot];
     char path[64], line[512] = "";
-    if (life != LIFE_ALIVE || get(m->pid_ns) != os_pid_ns())
+    if (life != LIFE_ALIVE || !pid_is_seen(v, slot))
         return life_name(life);
     snprintf(path, sizeof path, "/proc/%lu/stat", (unsigned long)get(m->pid));
     int fd = open(path, O_RDONLY | O_CLOEXEC);

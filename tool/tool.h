@@ -84,3 +84,5 @@ enum life member_life(const struct view *v, uint64_t slot);
 const char *life_name(enum life life);
 /* "alive", or "stopped" for a process that is (where /proc can tell). */
 const char *life_seen(const struct view *v, uint64_t slot);
+/* Is the member's pid the one it has here, in this pid namespace? */
+bool pid_is_seen(const struct view *v, uint64_t slot);

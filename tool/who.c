@@ -17,7 +17,7 @@ static void who_json(const struct who *w, uint64_t slot)
     json_number("slot", slot);
     json_number("id", member_id_make((uint32_t)slot, state_epoch(get(m->state))));
     json_number("pid", get(m->pid));
-    json_bool("pid_is_seen_here", get(m->pid_ns) == os_pid_ns());
+    json_bool("pid_is_seen_here", pid_is_seen(&w->v, slot));
     json_text("program", text_plain(m->name, sizeof m->name).at);
     json_text("state", life_seen(&w->v, slot));
     json_number("since_ns", get(m->start_ns));
@@ -53,7 +53,7 @@ static void who_row(const struct who *w, uint64_t slot)
     uint32_t parent_slot = member_slot(parent);
     char pid[32];
     snprintf(pid, sizeof pid, "%lu%s", (unsigned long)get(m->pid),
-             get(m->pid_ns) == os_pid_ns() ? "" : "*");
+             member_life(&w->v, slot) != LIFE_ALIVE || pid_is_seen(&w->v, slot) ? "" : "*");
     table_cell(pid);
     table_cell(text_plain(m->name, sizeof m->name).at);
     table_cell(life_seen(&w->v, slot));
