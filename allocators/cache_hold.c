@@ -30,6 +30,7 @@ static void unpark_blocks(struct thread_cache *tc, struct class_cell *cell)
         else
             own_put(page_park, cell->parked, next);
         link_write(h, off, own_get(cell->free));
+        in_this_order();
         own_put(page_park, cell->free, off);
     }
 }
@@ -45,7 +46,9 @@ static void park_free_list(struct heap *h, struct class_cell *cell)
         if (!link_is_sound(h, next))
             page_link_damaged(h, last);
     link_write(h, last, own_get(cell->parked));
+    in_this_order();
     own_put(page_park, cell->parked, first);
+    in_this_order();
     own_put(page_park, cell->free, LIST_END);
 }
 

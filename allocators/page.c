@@ -66,6 +66,7 @@ static void link_blocks(struct heap *h, struct slice *d, uint32_t from, uint32_t
     for (uint32_t i = from; i + 1 < to; i++, off += size)
         link_write(h, off, off + size);
     link_write(h, off, own_get(cell->free));
+    in_this_order();
     /* The list before the capacity: blocks beyond it on a list are recognised,
      * blocks below it on none would be taken for handed out. */
     own_put(page_extend, cell->free, first);
@@ -132,9 +133,11 @@ static void owner_put(struct heap *h, struct slice *d, uint64_t first, uint64_t 
     struct class_cell *cell = cell_at(h, own_get(d->cell));
     if (own_get(d->flags) & PAGE_HELD) {
         link_write(h, last, own_get(cell->parked));
+        in_this_order();
         own_put(page_merge, cell->parked, first);
     } else {
         link_write(h, last, own_get(cell->free));
+        in_this_order();
         own_put(page_merge, cell->free, first);
     }
 }
@@ -180,7 +183,7 @@ uint32_t page_collect(struct heap *h, struct slice *d)
     uint32_t n = 0;
     if (head) {
         do /* 'taken' first: a list that only a register knew would die with us */
-            own_put(page_taking, d->taken, head);
+            own_put(page_taking, d->taken, head); /* the CAS orders it */
         while (!cas(page_take, d->remote, &head, 0));
         n = list_measure(h, d, head, &tail);
         owner_put(h, d, head, tail);

@@ -71,6 +71,7 @@ static inline void *page_pop_of(struct heap *h, struct class_cell *cell, bool on
     if (unlikely(!link_is_sound(h, next)))
         page_link_damaged(h, off);
     own_put(page_pop, cell->free, next);
+    in_this_order(); /* a cleared word on the list would end it for whoever recovers us */
     struct slice *d = &h->slices[off >> SLICE_SHIFT];
     if (!one_slice)
         d = slice_head(h, slice_index(h, d));
@@ -88,6 +89,7 @@ static inline void *page_pop(struct heap *h, struct class_cell *cell)
 static inline void page_push(struct heap *h, struct class_cell *cell, struct slice *d, uint64_t off)
 {
     link_write(h, off, own_get(cell->free));
+    in_this_order();
     own_put(page_push, cell->free, off);
     own_put(page_used, d->used, own_get(d->used) - 1);
 }

@@ -52,3 +52,11 @@ extern uint8_t site_hits[SITE_COUNT];
     (SITE_HERE(site), __atomic_fetch_and(&(f).raw_, (v), __ATOMIC_ACQ_REL))
 #define swap(site, f, v) \
     (SITE_HERE(site), __atomic_exchange_n(&(f).raw_, (v), __ATOMIC_ACQ_REL))
+
+/* The stores before this reach memory before those after it, as seen by who
+ * finds us dead.  x86 keeps the order of stores; the compiler must too. */
+#if defined(__x86_64__)
+#define in_this_order() __atomic_signal_fence(__ATOMIC_RELEASE)
+#else
+#define in_this_order() __atomic_thread_fence(__ATOMIC_RELEASE)
+#endif

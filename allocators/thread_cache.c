@@ -231,6 +231,7 @@ static bool steal(struct thread_cache *tc, unsigned cls)
             continue;
         /* Ours is empty.  Dying in between leaves the blocks on two lists. */
         own_put(page_steal, mine->free, own_get(theirs->free));
+        in_this_order();
         own_put(page_steal, theirs->free, LIST_END);
         for (uint32_t i; (i = pages->pages.head);) {
             struct slice *d = &h->slices[i];
@@ -303,6 +304,7 @@ void cache_free(struct thread_cache *tc, struct slice *d, uint64_t off)
         kept_forget(h, d, off);
     if (page_is_held(h, d)) {
         link_write(h, off, own_get(cell->parked));
+        in_this_order();
         own_put(page_push, cell->parked, off);
         own_put(page_used, d->used, own_get(d->used) - 1);
     } else {
