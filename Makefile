@@ -108,6 +108,14 @@ $(B)/tests/process/test_% $(B)/tests/stress/test_%: HARDEN =
 $(B)/tests/process/test_%: $(O)/tests/process/test_%.o
 	@mkdir -p $(@D)
 	$(link) $< -lcriterion -o $@
+# These are members themselves, and step through or count what the core does.
+$(B)/tests/process/test_every_instruction: $(O)/tests/process/test_every_instruction.o $(call objects,$(CORE_SRC))
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) -lcriterion -o $@
+$(B)/tests/process/test_every_site: $(O)/tests/process/test_every_site.o \
+                                    $(patsubst %.c,$(O)/sites/%.o,$(CORE_SRC))
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) -lcriterion -o $@
 $(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
 	@mkdir -p $(@D)
 	$(link) $< -lcriterion -o $@
@@ -127,13 +135,17 @@ $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
+$(O)/sites/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(compile) -DHSHM_COUNT_SITES -c $< -o $@
+
 # Everything is built anew when the compiler or its flags change.
 ALL_FLAGS := $(compile) $(link) $(PRELOAD_LDFLAGS)
 $(O)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
 
--include $(patsubst %.o,%.d,$(call objects,$(C_SRC)))
+-include $(patsubst %.o,%.d,$(call objects,$(C_SRC))) $(patsubst %.c,$(O)/sites/%.d,$(CORE_SRC))
 
 # ---- tests ------------------------------------------------------------------------------------
 

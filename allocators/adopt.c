@@ -11,10 +11,47 @@
 
 /* ---- the pool ---------------------------------------------------------------------- */
 
+/* A dead freer may have had a block of this page in hand: see page_audit(). */
+static void pool_audit(struct heap *h, struct slice *d)
+{
+    uint64_t off = get_acquire(d->audit);
+    if (off && page_block_index(d, off) < get(d->capacity) &&
+        link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off))
+        kept_forget(h, d, off);
+    put_release(page_audited, d->audit, 0);
+}
+
+/* Have all legacies of a page with PAGE_BITS been freed?  One that somebody is
+ * freeing just now is still marked and not on 'remote'. */
+static bool pool_page_is_empty(struct heap *h, struct slice *d)
+{
+    if (get(d->audit))
+        pool_audit(h, d);
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint64_t bits[PAGE_BLOCKS_MAX / 64], left = 0;
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
+        bits[i] = get(kept->bits[i]);
+    uint64_t off = get_acquire(d->remote);
+    for (uint32_t steps = get(d->reserved); off && !list_is_end(off) && steps; steps--) {
+        if (slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) != d || !page_block_starts(d, off))
+            return false;
+        uint32_t block = page_block_index(d, off);
+        bits[block / 64] &= ~(UINT64_C(1) << (block % 64));
+        off = link_read(h, at_off(h, off));
+        if (!link_is_sound(h, off))
+            return false;
+    }
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
+        left |= bits[i];
+    return left == 0;
+}
+
 static void pool_put(struct heap *h, struct slice *d)
 {
     put(page_owner, d->owner, owner_pool(h));
     put(page_owner, d->cell, 0);
+    if (!(own_get(d->flags) & PAGE_EMPTY) && own_get(d->flags) & PAGE_BITS && pool_page_is_empty(h, d))
+        own_put(page_flags, d->flags, own_get(d->flags) | PAGE_EMPTY);
     if (own_get(d->flags) & PAGE_EMPTY) {
         if (page_is_held(h, d))
             held_add(h, d);
@@ -44,7 +81,28 @@ struct slice *pool_take(struct thread_cache *tc, unsigned cls)
     return NULL;
 }
 
+void pool_sweep(struct heap *h)
+{
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
+        struct page_list *pool = &h->mine->pool[cls];
+        for (uint32_t i = pool->head, next; i; i = next) {
+            struct slice *d = &h->slices[i];
+            next = own_get(d->next);
+            if (!(own_get(d->flags) & PAGE_BITS) || !pool_page_is_empty(h, d))
+                continue;
+            page_list_remove(h, pool, d);
+            pool_put(h, d);
+        }
+    }
+}
+
 /* ---- adoption ------------------------------------------------------------------------ */
+
+static bool chunk_is_mine(struct heap *h, uint32_t c)
+{
+    uint64_t word = get(h->chunks[c].word);
+    return word_state(word) == CHUNK_OWNED && word_member(word) == h->member_id;
+}
 
 /* Recovery left every page of an orphan with its used blocks marked in its bits. */
 uint32_t adopt_chunk(struct heap *h)
@@ -58,9 +116,13 @@ uint32_t adopt_chunk(struct heap *h)
     uint64_t free = own_get(h->chunks[c].free_slices);
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+        if (!chunk_is_mine(h, c)) /* its last page was empty: it is given back already */
+            return c;
         if (!(free >> i & 1) && own_get(d->kind) == SLICE_PAGE)
             pool_put(h, d);
     }
+    if (!chunk_is_mine(h, c))
+        return c;
     put(chunk_pending, h->chunks[c].pending, ~UINT64_C(0)); /* any large block may be stamped */
     fetch_or(member_pending, h->me->pending, UINT64_C(1) << (c % 64));
     member_collect(h);
@@ -73,7 +135,7 @@ static void chunk_collect(struct heap *h, uint32_t c)
 {
     /* acquire: pairs with the fetch_or of the freer; the stamp decides, the bit is a hint */
     uint64_t pending = swap(chunk_pending, h->chunks[c].pending, 0);
-    for (; pending; pending &= pending - 1) {
+    for (; pending && chunk_is_mine(h, c); pending &= pending - 1) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + (uint32_t)__builtin_ctzl(pending)];
         if (get(d->kind) == SLICE_LARGE && (get_acquire(d->remote) & 0xff) == LARGE_FREED)
             large_end(h, d);
@@ -87,9 +149,7 @@ void member_collect(struct heap *h)
     uint64_t hints = swap(member_pending, h->me->pending, 0);
     uint64_t high = get_acquire(h->header->chunk_high);
     for (uint64_t c = h->first_chunk; c < high; c++) {
-        uint64_t word = get(h->chunks[c].word);
-        if (hints >> (c % 64) & 1 && word_state(word) == CHUNK_OWNED &&
-            word_member(word) == h->member_id && get(h->chunks[c].pending))
+        if (hints >> (c % 64) & 1 && chunk_is_mine(h, (uint32_t)c) && get(h->chunks[c].pending))
             chunk_collect(h, (uint32_t)c);
     }
 }

@@ -10,6 +10,9 @@
 /* A page of an adopted chunk, now owned by the cache; NULL: none of this class. */
 struct slice *pool_take(struct thread_cache *tc, unsigned cls);
 
+/* Give those pages of the pool back whose last block has been freed.  Lock held. */
+void pool_sweep(struct heap *h);
+
 /* Adopt one orphan; 0: there is none. */
 uint32_t adopt_chunk(struct heap *h);
 

@@ -60,16 +60,25 @@ size_t heap_usable_size(struct heap *h, const void *p)
 
 /* ---- allocating --------------------------------------------------------------------------- */
 
-/* No memory: give back what is idle, look for dead members.  True if a second try is worth it. */
+/* No memory: look for dead members, take over what they left free, give back
+ * what is idle. */
+void heap_relieve(struct heap *h)
+{
+    recover_dead(h, true);
+    struct guard g = heap_lock(h);
+    while (adopt_chunk(h))
+        ;
+    pool_sweep(h);
+    held_sweep(h);
+    run_purge(h, true);
+    heap_unlock(h, g);
+}
+
 static bool relieve(struct thread_cache *tc)
 {
-    struct heap *h = tc->heap;
     cache_sweep_all(tc);
-    struct guard g = heap_lock(h);
-    run_purge(h, true);
-    held_sweep(h);
-    heap_unlock(h, g);
-    return recover_dead(h, false) > 0 || h->shared;
+    heap_relieve(tc->heap);
+    return true;
 }
 
 static void *small_alloc(struct thread_cache *tc, unsigned cls)
@@ -200,6 +209,7 @@ bool heap_trim(struct thread_cache *tc)
     cache_sweep_all(tc);
     struct guard g = heap_lock(h);
     member_collect(h);
+    pool_sweep(h);
     held_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);

@@ -13,5 +13,8 @@ void *heap_realloc(struct thread_cache *tc, void *p, size_t n);
 void heap_free(struct thread_cache *tc, void *p);
 size_t heap_usable_size(struct heap *h, const void *p);
 
+/* Memory is short: recover the dead, adopt what they left, give back what is idle. */
+void heap_relieve(struct heap *h);
+
 /* Give memory back to the system; true if there was some. */
 bool heap_trim(struct thread_cache *tc);

@@ -11,7 +11,8 @@ static void page_set_held(struct thread_cache *tc, struct slice *d, bool held)
 }
 
 /* Every free block of the class was free at the fork, or was freed by the fast
- * path since, into a page from before it. */
+ * path since, into a page from before it.  What is parked is looked at again
+ * as long as 'held' is not zero, so nothing is parked when it is. */
 static void park_class(struct thread_cache *tc, unsigned cls)
 {
     struct heap *h = tc->heap;
@@ -27,7 +28,7 @@ static void park_class(struct thread_cache *tc, unsigned cls)
         pages->held += held;
     }
     uint64_t first = own_get(cell->free), last = first;
-    if (list_is_end(first))
+    if (list_is_end(first) || !pages->held) /* the child may have ended already */
         return;
     for (uint64_t next; !list_is_end(next = link_read(h, at_off(h, last))); last = next)
         if (!link_is_sound(h, next))

@@ -1,5 +1,6 @@
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
+#include "allocators/run.h"
 
 /* The words of chunks below chunk_high are backed; make that of chunk c so. */
 static bool table_covers(struct heap *h, uint64_t c)
@@ -64,8 +65,9 @@ static bool chunk_describe(struct heap *h, uint32_t c)
         return true;
     if (!ledger_charge(h, DESCRIPTORS_PAGES))
         return false;
-    own_put(chunk_charged, chunk->charged, own_get(chunk->charged) + DESCRIPTORS_PAGES);
+    put_release(chunk_charged, chunk->charged, own_get(chunk->charged) + DESCRIPTORS_PAGES);
     own_put(chunk_described, chunk->described, 1);
+    ledger_settle(h, DESCRIPTORS_PAGES);
     return true;
 }
 
@@ -98,12 +100,9 @@ static void chunk_start(struct heap *h, uint32_t c)
     put_release(chunk_dirt, chunk->dirty, DIRT_BY_SLICE);
 }
 
-uint32_t chunk_claim(struct heap *h)
+static uint32_t claim_between(struct heap *h, uint64_t from, uint64_t to)
 {
-    uint64_t from = get(h->header->chunk_hint);
-    if (from < h->first_chunk || from > h->chunk_count)
-        from = h->first_chunk;
-    for (uint64_t i = from; i < h->chunk_count; i++) {
+    for (uint64_t i = from; i < to; i++) {
         uint32_t c = (uint32_t)i;
         if (!table_covers(h, i))
             return 0;
@@ -127,21 +126,19 @@ uint32_t chunk_claim(struct heap *h)
     return 0;
 }
 
-/* Free chunks keep their memory for whoever comes next, up to a limit; what
- * nobody took for a while is purged by the one who freed it. */
-static void freed_remember(struct heap *h, uint32_t c)
+uint32_t chunk_claim(struct heap *h)
 {
-    struct mine *m = h->mine;
-    if (m->free_count == FREED_RING) {
-        chunk_purge_free(h, m->freed[m->free_first].chunk);
-        m->free_first = (m->free_first + 1) % FREED_RING;
-        m->free_count--;
-    }
-    uint32_t at = (m->free_first + m->free_count++) % FREED_RING;
-    m->freed[at].chunk = c;
-    m->freed[at].ms = (uint32_t)os_now_ms();
+    uint64_t from = get(h->header->chunk_hint);
+    if (from < h->first_chunk || from > h->chunk_count)
+        from = h->first_chunk;
+    uint32_t c = claim_between(h, from, h->chunk_count);
+    /* The hint may be too high: it is lowered after a chunk is free, and whoever
+     * freed it may have died in between. */
+    return c || from == h->first_chunk ? c : claim_between(h, h->first_chunk, from);
 }
 
+/* Free chunks keep their memory for whoever comes next, up to a limit; what
+ * nobody took for a while is purged by the one who gave it. */
 static void chunk_give(struct heap *h, uint32_t c, enum chunk_state from)
 {
     struct chunk *chunk = &h->chunks[c];
@@ -155,7 +152,7 @@ static void chunk_give(struct heap *h, uint32_t c, enum chunk_state from)
     word_change(h, c, from, WORD_FREE);
     hint_lower(h, c);
     if (pages > DESCRIPTORS_PAGES)
-        freed_remember(h, c);
+        purge_later(h, c);
 }
 
 void chunk_release(struct heap *h, uint32_t c)
@@ -176,6 +173,13 @@ void chunk_purge_free(struct heap *h, uint32_t c)
     hint_lower(h, c);
 }
 
+/* What is adopted counts as ours: HSHM_MEMBER_SIZE may forbid it. */
+static bool member_has_room(struct heap *h, uint32_t c)
+{
+    return !h->member_limit_pages ||
+           get(h->me->charged) + get(h->chunks[c].charged) <= h->member_limit_pages;
+}
+
 uint32_t chunk_adopt(struct heap *h)
 {
     uint64_t high = get_acquire(h->header->chunk_high);
@@ -183,7 +187,7 @@ uint32_t chunk_adopt(struct heap *h)
         return 0;
     for (uint64_t i = h->first_chunk; i < high; i++) {
         uint32_t c = (uint32_t)i;
-        if (word_state(get(h->chunks[c].word)) != CHUNK_ORPHAN ||
+        if (word_state(get(h->chunks[c].word)) != CHUNK_ORPHAN || !member_has_room(h, c) ||
             !word_change(h, c, CHUNK_ORPHAN, LAYOUT_CHUNK_WORD(CHUNK_OWNED, h->member_id, 0)))
             continue;
         fetch_sub(orphans, h->header->orphans, 1);
@@ -223,10 +227,8 @@ static uint32_t run_take(struct heap *h, uint32_t first, uint32_t n)
     return UINT32_MAX;
 }
 
-uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align)
+static uint32_t claim_run_from(struct heap *h, uint64_t from, uint32_t n, uint32_t step)
 {
-    uint32_t step = align > CHUNK_BYTES ? (uint32_t)(align >> CHUNK_SHIFT) : 1;
-    uint64_t from = get(h->header->chunk_hint);
     uint64_t first = round_up(from < h->first_chunk ? h->first_chunk : from, step);
     while (first + n <= h->chunk_count) {
         uint32_t blocked = run_take(h, (uint32_t)first, n);
@@ -245,17 +247,24 @@ uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align)
     return 0;
 }
 
+uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align)
+{
+    uint32_t step = align > CHUNK_BYTES ? (uint32_t)(align >> CHUNK_SHIFT) : 1;
+    uint64_t from = get(h->header->chunk_hint);
+    uint32_t first = claim_run_from(h, from, n, step);
+    return first || from <= h->first_chunk ? first : claim_run_from(h, h->first_chunk, n, step);
+}
+
 void chunk_huge_publish(struct heap *h, uint32_t first, uint32_t n)
 {
     uint64_t seen = get_acquire(h->chunks[first].word);
     cas(chunk_huge, h->chunks[first].word, &seen, LAYOUT_CHUNK_WORD(CHUNK_HUGE, word_member(seen), n));
 }
 
-void chunk_huge_retract(struct heap *h, uint32_t first)
+bool chunk_huge_retract(struct heap *h, uint32_t first, uint64_t word)
 {
-    uint64_t seen = get_acquire(h->chunks[first].word);
-    cas(chunk_retract, h->chunks[first].word, &seen,
-        LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, word_length(seen)));
+    return cas(chunk_retract, h->chunks[first].word, &word,
+               LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, word_length(word)));
 }
 
 bool chunk_run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
@@ -302,6 +311,7 @@ bool chunk_charge_to(struct heap *h, uint32_t c, uint32_t pages)
         return true;
     if (!ledger_charge(h, want - have))
         return false;
-    own_put(chunk_charged, chunk->charged, want);
+    put_release(chunk_charged, chunk->charged, want);
+    ledger_settle(h, want - have);
     return true;
 }

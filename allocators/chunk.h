@@ -18,8 +18,9 @@ uint32_t chunk_adopt(struct heap *h);
 uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align);
 /* The run is a huge block now; or, with another 'n', a longer or shorter one. */
 void chunk_huge_publish(struct heap *h, uint32_t first, uint32_t n);
-/* The run is no block any more; we are in charge of what is left of it. */
-void chunk_huge_retract(struct heap *h, uint32_t first);
+/* The run is no block any more; we are in charge of what is left of it, unless
+ * its head is not 'word' any more: then somebody else is. */
+bool chunk_huge_retract(struct heap *h, uint32_t first, uint64_t word);
 /* Take the chunks [first + have, first + n) behind a huge block, if they are free. */
 bool chunk_run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n);
 /* Give PART chunks back, the last first. */

@@ -8,16 +8,21 @@
  * seg_header.charged is a hint that only errs on the high side: it grows
  * before pages are committed and shrinks after they are gone, and a member
  * that dies in between leaves it too high.  The truth is chunk.charged, and
- * whoever meets the limit recounts. */
+ * what living members have in hand (seg_member.charging); whoever meets the
+ * limit, and whoever has recovered a member, recounts. */
 
 uint64_t ledger_recount(struct heap *h)
 {
-    uint64_t seen = get(h->header->charged);
-    uint64_t high = get_acquire(h->header->chunk_high), sum = 0;
+    uint64_t seen = get_acquire(h->header->charged), sum = 0;
+    uint64_t members = get_acquire(h->header->members_high), high = get_acquire(h->header->chunk_high);
+    /* Hands first: what moves to its chunk meanwhile is counted twice, not never. */
+    for (uint64_t slot = 0; slot < members; slot++)
+        if (state_of(get(h->members[slot].state)) != MEMBER_FREE)
+            sum += get_acquire(h->members[slot].charging);
     for (uint64_t c = h->first_chunk; c < high; c++)
         sum += get(h->chunks[c].charged);
-    /* Others charge meanwhile: correct by the difference found, once. */
-    if (sum < seen && cas(ledger_recount, h->header->charged, &seen, sum))
+    /* If others charged meanwhile it stays for the next time. */
+    if (sum != seen && cas(ledger_recount, h->header->charged, &seen, sum))
         return sum;
     return get(h->header->charged);
 }
@@ -64,13 +69,26 @@ bool ledger_charge(struct heap *h, uint64_t pages)
         fetch_sub(member_charge, h->me->charged, pages);
         return false;
     }
+    fetch_add(ledger_charging, h->me->charging, pages);
     uint64_t sum = fetch_add(ledger_charge, h->header->charged, pages) + pages;
     if (sum > h->limit_pages)
         sum = ledger_recount(h);
     if (sum <= h->limit_pages && space_is_enough(h, sum))
         return true;
-    ledger_refund(h, pages);
+    ledger_cancel(h, pages);
     return false;
+}
+
+void ledger_settle(struct heap *h, uint64_t pages)
+{
+    if (h->shared)
+        fetch_sub(ledger_charging, h->me->charging, pages);
+}
+
+void ledger_cancel(struct heap *h, uint64_t pages)
+{
+    ledger_settle(h, pages);
+    ledger_refund(h, pages);
 }
 
 void ledger_refund(struct heap *h, uint64_t pages)
@@ -125,11 +143,13 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         return false;
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(end, OS_PAGE);
     if (populate && unmapped && !back(at_off(h, from), to - from)) {
-        ledger_refund(h, fresh);
+        ledger_cancel(h, fresh);
         return false;
     }
-    if (fresh)
-        own_put(chunk_charged, chunk->charged, own_get(chunk->charged) + fresh);
+    if (fresh) {
+        put_release(chunk_charged, chunk->charged, own_get(chunk->charged) + fresh);
+        ledger_settle(h, fresh);
+    }
     for (uint32_t i = first; i <= last; i++) {
         struct slice *d = &h->slices[i];
         uint16_t mask = slice_mask(i, off, end);

@@ -12,6 +12,9 @@
 
 /* Charge 'pages' OS pages to the segment and to us.  False: no room. */
 bool ledger_charge(struct heap *h, uint64_t pages);
+/* What was charged is in chunk.charged now; or was not needed. */
+void ledger_settle(struct heap *h, uint64_t pages);
+void ledger_cancel(struct heap *h, uint64_t pages);
 void ledger_refund(struct heap *h, uint64_t pages);
 /* Recount seg_header.charged from what the chunks say; returns it. */
 uint64_t ledger_recount(struct heap *h);

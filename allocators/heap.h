@@ -14,8 +14,21 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define DIRECT_MAX     1024 /* sizes that malloc looks up without computing a class */
-#define DIRECT_ENTRIES (DIRECT_MAX / 16 + 1)
+/* Where malloc finds the list for a size: up to DIRECT_MAX without computing a class. */
+#define DIRECT_MAX     1024
+#define DIRECT_SIZES   (DIRECT_MAX / 16 + 1)
+#define DIRECT_ENTRIES (DIRECT_SIZES + CLASS_COUNT - CLASSES_TO_1024)
+#define CLASSES_TO_1024 32
+
+static inline unsigned direct_small(size_t n)
+{
+    return (unsigned)((n + 15) / 16);
+}
+
+static inline unsigned direct_of_class(unsigned cls)
+{
+    return DIRECT_SIZES + cls - CLASSES_TO_1024;
+}
 
 /* A list of pages, linked through slice.next/prev; slice index 0 is none. */
 struct page_list {
@@ -51,14 +64,14 @@ struct thread_cache {
 struct chunk_info {
     uint32_t next, prev; /* list of chunks of the same bin */
     uint8_t bin;         /* 1 + log2 of the longest free run; 0: not in a list */
-    bool waiting;        /* in the purge queue */
+    bool waiting;        /* in the purge queue: owned with idle slices, or given back with memory */
     uint32_t purge_next;
-    uint32_t purge_ms; /* when 'idle' became non-empty, 32 bits of os_now_ms() */
+    uint32_t purge_ms; /* 32 bits of os_now_ms(): when last looked at, or given back */
     uint64_t idle;     /* free slices that still have memory */
+    uint64_t aged;     /* those of them that were idle already when last looked at */
 };
 
-#define BIN_COUNT  8
-#define FREED_RING 64
+#define BIN_COUNT 8
 
 struct mine {
     uint64_t member_id; /* 0: wiped, this process is an unknown child */
@@ -69,12 +82,9 @@ struct mine {
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
     uint32_t holds_alive; /* of ours, not known to have ended */
     uint64_t holds_looked_ns;
+    uint32_t recovered_ms; /* when we last looked for dead members */
     uint32_t bins[BIN_COUNT];
-    uint32_t purge_head, purge_tail;    /* owned chunks with idle slices, oldest first */
-    uint32_t free_first, free_count;    /* ring of chunks we gave back with memory in them */
-    struct {
-        uint32_t chunk, ms;
-    } freed[FREED_RING];
+    uint32_t purge_head, purge_tail; /* queue of chunks to purge, through chunk_info.purge_next */
     struct page_list pool[CLASS_COUNT]; /* pages of adopted chunks */
     struct page_list held;              /* empty pages and freed large blocks under a hold */
     struct thread_cache *caches;        /* also those whose thread has ended */

@@ -3,6 +3,7 @@
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
 #include "allocators/hold.h"
+#include "allocators/recover.h"
 #include "allocators/run.h"
 
 /* Blocks up to this size are populated at once, which is cheaper than faults;
@@ -138,8 +139,11 @@ static void huge_end(struct heap *h, struct slice *d)
     uint32_t first = chunk_of(slice_index(h, d));
     uint64_t word = get_acquire(h->chunks[first].word);
     uint32_t n = word_length(word);
+    /* The one who freed it and one who recovers its owner may both be here. */
+    if (word_state(word) != CHUNK_HUGE || (get_acquire(d->remote) & 0xff) != LARGE_FREED ||
+        !chunk_huge_retract(h, first, word))
+        return;
     charge_take_over(h, first, n, word_member(word));
-    chunk_huge_retract(h, first);
     put_release(slice_free, d->kind, SLICE_FREE);
     chunk_release_huge(h, first);
 }
@@ -152,6 +156,7 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *ze
     uint64_t window = h->chunk_count << CHUNK_SHIFT;
     if (bytes < n || bytes > window || align > window || h->unusable)
         return NULL;
+    recover_sometimes(h);
     struct guard g = heap_lock(h);
     run_purge(h, false);
     member_collect(h);

@@ -177,7 +177,8 @@ struct seg_member {
     sh64_t forks;       /* 120 */
     sh64_t fork_bytes;  /* 128 */
     sh64_t pid_ns;      /* 136  inode of the pid namespace */
-    sh64_t reserved[10];
+    sh64_t charging;    /* 144  OS pages charged that no chunk bears yet */
+    sh64_t reserved[9];
     char name[32];      /* 224  program, NUL-terminated */
     char message[384];  /* 256  last line it had to say */
     sh64_t reserved1[432];

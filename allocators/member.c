@@ -80,6 +80,7 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
     put(member_facts, m->dead_ms, 0);
     put(member_facts, m->settings, h->reclaim);
     put(member_facts, m->charged, 0);
+    put(member_facts, m->charging, 0);
     put(member_facts, m->pending, 0);
     put(member_facts, m->threads, 0);
     put(member_facts, m->mallocs, 0);

@@ -236,6 +236,13 @@ long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind
     return 0;
 }
 
+long os_map_over(void *at, uint64_t bytes)
+{
+    long got = os_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    return got < 0 && got > -4096 ? got : 0;
+}
+
 void *os_map(uint64_t bytes, bool noreserve)
 {
     long got = os_call(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,

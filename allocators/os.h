@@ -46,6 +46,7 @@ bool os_lock_held(long fd, uint64_t byte); /* by another open file description; 
 enum os_map { OS_MAP_SHARED, OS_MAP_PRIVATE };
 /* Map at exactly 'at' without replacing anything; fd < 0: anonymous.  Returns 0 or -E. */
 long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind, bool noreserve);
+long os_map_over(void *at, uint64_t bytes); /* fresh private memory over whatever is there */
 void *os_map(uint64_t bytes, bool noreserve); /* private, anywhere; NULL if refused */
 void *os_map_header(long fd);                 /* the first page of a file, writable */
 void *os_map_page(long fd, bool for_children); /* one shared page of a file, to keep it open */

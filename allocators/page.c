@@ -145,7 +145,8 @@ static uint32_t page_audit(struct heap *h, struct slice *d)
 {
     uint64_t off = get_acquire(d->audit);
     uint32_t found = 0;
-    if (off && link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off)) {
+    if (off && page_block_index(d, off) < own_get(d->capacity) &&
+        link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off)) {
         kept_forget(h, d, off);
         owner_put(h, d, off, off);
         own_put(page_used, d->used, own_get(d->used) - 1);
@@ -198,6 +199,8 @@ void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, ui
 {
     uint64_t head = get(d->remote);
     put(inflight_mine, step->what, off | INFLIGHT_MINE);
+    /* A legacy stays marked until the page's owner has the block on a list: an
+     * adopter takes what is neither marked nor on 'remote' for free. */
     link_write(h, off, head ? head : LIST_END);
     put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     /* release: pairs with the acquire of the owner's page_take: it sees the link */

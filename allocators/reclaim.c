@@ -7,6 +7,7 @@
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
+#include "allocators/thread_cache.h"
 
 #include <fcntl.h>
 
@@ -55,12 +56,16 @@ static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
     struct heap *h = tc->heap;
     struct kept *kept = &h->kept[slice_index(h, d)];
     uint64_t bytes = 0, size = class_bytes(get(d->cls));
+    bool pooled = own_get(d->owner) == owner_pool(h); /* ours, and PAGE_BITS: unmarked is free */
     for (uint32_t block = 0; block < get(d->capacity); block++) {
         uint64_t off = slice_off(h, d) + block * size;
         if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
             is_freed(h, d, off))
             continue;
-        page_free_remote(h, &tc->record->step, d, off);
+        if (pooled)
+            kept_forget(h, d, off);
+        else
+            page_free_remote(h, &tc->record->step, d, off);
         bytes += size;
     }
     return bytes;
@@ -93,6 +98,10 @@ static uint64_t reclaim_locked(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
     uint64_t bytes = 0, high = get_acquire(h->header->chunk_high);
+    struct guard g = heap_lock(h);
+    while (adopt_chunk(h)) /* what has no owner becomes ours first: nobody allocates there meanwhile */
+        ;
+    heap_unlock(h, g);
     for (uint64_t c = h->first_chunk; c < high; c++) {
         uint64_t word = get_acquire(h->chunks[c].word);
         if (word_state(word) == CHUNK_OWNED || word_state(word) == CHUNK_ORPHAN)
@@ -101,10 +110,10 @@ static uint64_t reclaim_locked(struct thread_cache *tc)
             bytes += reclaim_large(tc, &h->slices[c * CHUNK_SLICES]);
     }
     put(kept_members, h->header->kept_members, 0);
-    struct guard g = heap_lock(h);
-    for (uint64_t n = get(h->header->orphans); n; n--) /* empty pages and chunks are given back */
-        if (!adopt_chunk(h))
-            break;
+    cache_sweep_all(tc);
+    g = heap_lock(h);
+    member_collect(h);
+    pool_sweep(h);
     run_purge(h, true);
     heap_unlock(h, g);
     return bytes;

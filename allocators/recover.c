@@ -1,6 +1,7 @@
 #include "allocators/recover.h"
 #include "allocators/adopt.h"
 #include "allocators/chunk.h"
+#include "allocators/commit.h"
 #include "allocators/hold.h"
 #include "allocators/large.h"
 #include "allocators/member.h"
@@ -261,8 +262,23 @@ static uint32_t slice_recover(struct heap *h, const struct dead *dead, uint32_t 
     return 0;
 }
 
+/* The dead may have charged what it did not commit, or not yet uncharged what
+ * it had purged. */
+static void charge_recount(struct heap *h, uint32_t c)
+{
+    struct chunk *chunk = &h->chunks[c];
+    if (get(chunk->dirty) == DIRT_ALL) /* it was claimed but not yet begun */
+        return;
+    uint32_t pages = get(chunk->described) ? DESCRIPTORS_PAGES : 0;
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+        pages += (uint32_t)__builtin_popcount(get(h->slices[c * CHUNK_SLICES + i].committed));
+    if (get(chunk->charged) != pages)
+        put_release(chunk_charged, chunk->charged, pages);
+}
+
 static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
 {
+    charge_recount(h, c);
     uint64_t free = 0;
     for (uint32_t i = 0; i < CHUNK_SLICES;) {
         uint32_t span = slice_recover(h, dead, c, i);
@@ -278,8 +294,10 @@ static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
     uint64_t word = get_acquire(h->chunks[c].word);
     *dead->left = true;
     own_put(chunk_former, h->chunks[c].former, dead->id);
-    if (cas(chunk_word, h->chunks[c].word, &word, LAYOUT_CHUNK_WORD(CHUNK_ORPHAN, dead->id, 0)))
-        fetch_add(orphans, h->header->orphans, 1);
+    /* Counted first: chunk_adopt() does not look where the count is 0. */
+    fetch_add(orphans, h->header->orphans, 1);
+    if (!cas(chunk_word, h->chunks[c].word, &word, LAYOUT_CHUNK_WORD(CHUNK_ORPHAN, dead->id, 0)))
+        fetch_sub(orphans, h->header->orphans, 1);
 }
 
 static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
@@ -323,33 +341,38 @@ static void huge_recover(struct heap *h, const struct dead *dead, uint32_t c)
     heap_unlock(h, g);
 }
 
+/* A part that no head covers, or the head of a block being taken apart. */
+static void part_recover(struct heap *h, uint32_t c, uint64_t word)
+{
+    bool head = word_length(word) > 1;
+    if (head && !chunk_huge_retract(h, c, word))
+        return;
+    if (get(h->chunks[c].described)) /* it may still call itself a block */
+        slices_clear(&h->slices[c * CHUNK_SLICES], 1);
+    if (head)
+        chunk_release_huge(h, c);
+    else
+        chunk_release_dead(h, c, CHUNK_PART);
+}
+
 static void chunks_recover(struct heap *h, const struct dead *dead)
 {
     uint64_t high = get_acquire(h->header->chunk_high);
     for (uint64_t i = h->first_chunk; i < high; i++) {
         uint32_t c = (uint32_t)i;
         uint64_t word = get_acquire(h->chunks[c].word);
-        if (word_member(word) != dead->id)
-            continue;
-        switch (word_state(word)) {
-        case CHUNK_OWNED:
+        enum chunk_state state = word_state(word);
+        bool dead_ones = word_member(word) == dead->id;
+        if (state == CHUNK_OWNED && dead_ones)
             chunk_recover(h, dead, c);
-            break;
-        case CHUNK_HUGE:
+        else if (state == CHUNK_HUGE && dead_ones)
             huge_recover(h, dead, c);
-            i += word_length(word) ? word_length(word) - 1 : 0;
-            break;
-        case CHUNK_PART:
-            if (word_length(word) > 1) { /* the head of a block that was being taken apart */
-                chunk_huge_retract(h, c);
-                chunk_release_huge(h, c);
-            } else {
-                chunk_release_dead(h, c, CHUNK_PART);
-            }
-            break;
-        default:
-            break;
-        }
+        else if (state == CHUNK_PART && dead_ones)
+            part_recover(h, c, word);
+        /* Parts bear the id of the block's maker, even while somebody else takes
+         * it apart: as long as a head covers them they are in its hands. */
+        if ((state == CHUNK_HUGE || state == CHUNK_PART) && word_length(word) > 1)
+            i += word_length(word) - 1;
     }
 }
 
@@ -378,19 +401,18 @@ static bool member_recover(struct heap *h, const struct dead *dead)
     return true;
 }
 
-static bool grace_is_over(struct seg_member *m, enum member_state state, bool wait)
+static bool grace_is_over(struct seg_member *m, enum member_state state)
 {
     if (state != MEMBER_LIVE)
         return true;
     uint64_t now = os_now_ms(), since = get(m->dead_ms);
     if (!since)
         put(member_dead, m->dead_ms, since = now);
-    while (wait && os_now_ms() - since < GRACE_MS)
-        os_sleep_us(1000);
-    return os_now_ms() - since >= GRACE_MS;
+    return now - since >= GRACE_MS;
 }
 
-static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool wait)
+/* '*early' is set if the member is dead but not for long enough. */
+static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool *early)
 {
     struct seg_member *m = &h->members[slot];
     uint64_t state = get_acquire(m->state);
@@ -401,7 +423,8 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool wait)
         uint32_t by = state_recoverer(state) - 1;
         if (by == member_slot(h->member_id) || os_lock_held(fd, LOCK_MEMBER(by)))
             return false;
-    } else if (!grace_is_over(m, what, wait)) {
+    } else if (!grace_is_over(m, what)) {
+        *early = true;
         return false;
     }
     uint32_t epoch = state_epoch(state);
@@ -419,6 +442,15 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool wait)
     return done;
 }
 
+static unsigned slots_recover(struct heap *h, long fd, bool *early)
+{
+    unsigned n = 0;
+    uint64_t high = get_acquire(h->header->members_high);
+    for (uint32_t slot = 0; slot < high; slot++)
+        n += slot_recover(h, fd, slot, early);
+    return n;
+}
+
 unsigned recover_dead(struct heap *h, bool wait)
 {
     if (!h->shared || !h->can_open)
@@ -428,12 +460,30 @@ unsigned recover_dead(struct heap *h, bool wait)
         return 0;
     struct os_file file;
     unsigned n = 0;
-    uint64_t high = get_acquire(h->header->members_high);
-    if (os_fstat(fd, &file) == 0 && file.inode == h->inode)
-        for (uint32_t slot = 0; slot < high; slot++)
-            n += slot_recover(h, fd, slot, wait);
+    if (os_fstat(fd, &file) == 0 && file.inode == h->inode) {
+        bool early = false;
+        n = slots_recover(h, fd, &early);
+        if (early && wait) { /* one grace for all: each was seen dead by now */
+            os_sleep_us((GRACE_MS + 5) * 1000);
+            n += slots_recover(h, fd, &early);
+        }
+    }
     os_close(fd);
     if (n)
-        fetch_or(member_pending, h->me->pending, 0);
+        ledger_recount(h);
     return n;
+}
+
+#define RECOVER_EVERY_MS 50
+
+void recover_sometimes(struct heap *h)
+{
+    if (!h->shared)
+        return;
+    uint32_t now = (uint32_t)os_now_ms();
+    uint32_t seen = __atomic_load_n(&h->mine->recovered_ms, __ATOMIC_RELAXED);
+    if (now - seen >= RECOVER_EVERY_MS &&
+        __atomic_compare_exchange_n(&h->mine->recovered_ms, &seen, now, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED))
+        recover_dead(h, false);
 }

@@ -14,5 +14,9 @@
 /* Recover all dead members whose grace is over; how many.  With 'wait' it waits for it. */
 unsigned recover_dead(struct heap *h, bool wait);
 
+/* The same now and then, for those who are about to take fresh memory: what the
+ * dead left comes first. */
+void recover_sometimes(struct heap *h);
+
 /* Free what ended members left (HSHM_EXIT=keep), except published blocks; bytes freed. */
 uint64_t reclaim_kept(struct thread_cache *tc);

@@ -19,12 +19,19 @@ static uint64_t run_starts(uint64_t free, uint32_t n)
     return free;
 }
 
+/* Of these positions, those at a multiple of 'align', a power of two up to 64. */
 static uint64_t aligned_only(uint64_t starts, uint32_t align)
 {
-    uint64_t every = 0;
-    for (uint32_t i = 0; i < 64; i += align)
-        every |= UINT64_C(1) << i;
-    return starts & every;
+    static const uint64_t every[] = {
+        UINT64_MAX,
+        UINT64_C(0x5555555555555555),
+        UINT64_C(0x1111111111111111),
+        UINT64_C(0x0101010101010101),
+        UINT64_C(0x0001000100010001),
+        UINT64_C(0x0000000100000001),
+        1,
+    };
+    return starts & every[__builtin_ctz(align)];
 }
 
 /* ---- bins ----------------------------------------------------------------------- */
@@ -69,12 +76,53 @@ static void bin_update(struct heap *h, uint32_t c)
     m->bins[bin] = c;
 }
 
+static void queue_push(struct mine *m, uint32_t c)
+{
+    m->info[c].waiting = true;
+    m->info[c].purge_next = 0;
+    if (m->purge_tail)
+        m->info[m->purge_tail].purge_next = c;
+    else
+        m->purge_head = c;
+    m->purge_tail = c;
+}
+
+static uint32_t queue_pop(struct mine *m)
+{
+    uint32_t c = m->purge_head;
+    m->purge_head = m->info[c].purge_next;
+    if (!m->purge_head)
+        m->purge_tail = 0;
+    m->info[c].waiting = false;
+    return c;
+}
+
+void purge_later(struct heap *h, uint32_t c)
+{
+    struct chunk_info *info = &h->mine->info[c];
+    uint64_t word = get(h->chunks[c].word);
+    /* A chunk given back again and again stays young; of one that we own the
+     * slices age each by itself. */
+    if (!info->waiting || word_state(word) == CHUNK_FREE)
+        info->purge_ms = (uint32_t)os_now_ms();
+    if (!info->waiting)
+        queue_push(h->mine, c);
+}
+
+/* Its free slices may have memory from its time with another member: that is
+ * used first, and purged if nobody needs it. */
 void run_add_chunk(struct heap *h, uint32_t c)
 {
     struct chunk_info *info = &h->mine->info[c];
+    uint64_t free = own_get(h->chunks[c].free_slices);
     h->mine->chunks++;
-    info->idle = 0;
+    info->idle = info->aged = 0;
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++)
+        if (free >> i & 1 && own_get(h->slices[c * CHUNK_SLICES + i].committed))
+            info->idle |= UINT64_C(1) << i;
     bin_update(h, c);
+    if (info->idle)
+        purge_later(h, c);
 }
 
 /* ---- taking ----------------------------------------------------------------------- */
@@ -93,6 +141,7 @@ static uint32_t run_take(struct heap *h, uint32_t c, uint32_t n, uint32_t align)
         first = (uint32_t)__builtin_ctzl(warm);
     own_put(chunk_free_slices, chunk->free_slices, free & ~bits(first, n));
     h->mine->info[c].idle &= ~bits(first, n);
+    h->mine->info[c].aged &= ~bits(first, n);
     bin_update(h, c);
     return c * CHUNK_SLICES + first;
 }
@@ -144,33 +193,18 @@ bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
         return false;
     own_put(chunk_free_slices, h->chunks[c].free_slices, free & ~want);
     h->mine->info[c].idle &= ~want;
+    h->mine->info[c].aged &= ~want;
     bin_update(h, c);
     return true;
 }
 
 /* ---- giving back -------------------------------------------------------------------- */
 
-static void purge_enqueue(struct heap *h, uint32_t c)
-{
-    struct mine *m = h->mine;
-    struct chunk_info *info = &m->info[c];
-    if (info->waiting)
-        return;
-    info->waiting = true;
-    info->purge_ms = (uint32_t)os_now_ms();
-    info->purge_next = 0;
-    if (m->purge_tail)
-        m->info[m->purge_tail].purge_next = c;
-    else
-        m->purge_head = c;
-    m->purge_tail = c;
-}
-
 static void chunk_leave(struct heap *h, uint32_t c)
 {
     bin_remove(h->mine, c);
     h->mine->chunks--;
-    h->mine->info[c].idle = 0;
+    h->mine->info[c].idle = h->mine->info[c].aged = 0;
     chunk_release(h, c);
 }
 
@@ -186,45 +220,47 @@ void run_free(struct heap *h, uint32_t first, uint32_t n)
     if (own_get(chunk->free_slices) == ~UINT64_C(0) && h->mine->chunks > 1)
         chunk_leave(h, c);
     else
-        purge_enqueue(h, c);
+        purge_later(h, c);
 }
 
-static void purge_owned(struct heap *h, uint32_t now, bool all)
+/* Purge the slices that have been idle for a whole round; the rest ages. */
+static void purge_owned(struct heap *h, uint32_t c, uint32_t now, bool all)
 {
     struct mine *m = h->mine;
-    while (m->purge_head) {
-        uint32_t c = m->purge_head;
-        struct chunk_info *info = &m->info[c];
-        if (!all && (int64_t)(uint32_t)(now - info->purge_ms) < h->purge_delay_ms)
-            break;
-        m->purge_head = info->purge_next;
-        if (!m->purge_head)
-            m->purge_tail = 0;
-        info->waiting = false;
-        uint64_t w = get(h->chunks[c].word);
-        if (word_state(w) != CHUNK_OWNED || word_member(w) != h->member_id)
-            continue;
-        uint64_t idle = info->idle & own_get(h->chunks[c].free_slices);
-        info->idle = 0;
-        purge_slices(h, c, idle);
-        if (own_get(h->chunks[c].free_slices) == ~UINT64_C(0) && m->chunks > 1)
-            chunk_leave(h, c);
+    struct chunk_info *info = &m->info[c];
+    uint64_t free = own_get(h->chunks[c].free_slices), old = all ? info->idle : info->aged;
+    purge_slices(h, c, old & free);
+    info->idle &= ~old;
+    info->aged = info->idle;
+    if (free == ~UINT64_C(0) && m->chunks > 1) {
+        chunk_leave(h, c);
+    } else if (info->idle && !info->waiting) {
+        info->purge_ms = now;
+        queue_push(m, c);
     }
 }
 
 void run_purge(struct heap *h, bool all)
 {
     struct mine *m = h->mine;
-    if ((h->purge_delay_ms < 0 && !all) || (!m->purge_head && !m->free_count))
+    if ((h->purge_delay_ms < 0 && !all) || !m->purge_head)
         return;
-    uint32_t now = (uint32_t)os_now_ms();
-    purge_owned(h, now, all);
-    while (m->free_count) {
-        uint32_t at = m->free_first;
-        if (!all && (int64_t)(uint32_t)(now - m->freed[at].ms) < h->purge_delay_ms)
-            break;
-        m->free_first = (at + 1) % FREED_RING;
-        m->free_count--;
-        chunk_purge_free(h, m->freed[at].chunk);
-    }
+    uint32_t now = (uint32_t)os_now_ms(), last = m->purge_tail, c;
+    do { /* one round at most: who is still young goes to the end */
+        c = m->purge_head;
+        struct chunk_info *info = &m->info[c];
+        if (!all && (int64_t)(uint32_t)(now - info->purge_ms) < h->purge_delay_ms) {
+            if (word_state(get(h->chunks[c].word)) != CHUNK_FREE)
+                break; /* those behind it came later */
+            queue_pop(m);
+            queue_push(m, c);
+            continue;
+        }
+        queue_pop(m);
+        uint64_t word = get(h->chunks[c].word);
+        if (word_state(word) == CHUNK_OWNED && word_member(word) == h->member_id)
+            purge_owned(h, c, now, all);
+        else
+            chunk_purge_free(h, c);
+    } while (c != last && m->purge_head);
 }

@@ -16,5 +16,7 @@ bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n);
 void run_free(struct heap *h, uint32_t first, uint32_t n);
 /* Take a chunk that just became ours into the bins. */
 void run_add_chunk(struct heap *h, uint32_t c);
+/* The chunk has memory that nobody uses: look at it when the delay is over. */
+void purge_later(struct heap *h, uint32_t c);
 /* Purge what has been idle for longer than the delay; with 'all', everything. */
 void run_purge(struct heap *h, bool all);

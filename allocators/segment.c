@@ -66,7 +66,10 @@ const char *segment_validate(const struct seg_header *header, uint64_t file_byte
         return "its address is out of range";
     if (header->chunk_high.raw_ > header->chunk_count ||
         header->chunk_hint.raw_ > header->chunk_count || header->holds_high.raw_ > HOLD_MAX ||
-        header->members_high.raw_ > MEMBER_MAX)
+        header->members_high.raw_ > MEMBER_MAX || header->limit == 0 ||
+        header->limit > header->window || header->private_heap || header->persist > 1 ||
+        (header->link_key >> 48 & 0x8001) != 0x8001 || header->state.raw_ < SEG_LIVE ||
+        header->state.raw_ > SEG_REMOVED)
         return "its header is damaged";
     return NULL;
 }
@@ -174,7 +177,7 @@ static bool header_fill(struct heap *h, struct seg_header *header, const struct 
     header->format = SEG_FORMAT;
     header->abi = layout_abi();
     header->base = base;
-    header->limit = limit;
+    header->limit = limit < header->window ? limit : header->window;
     header->created_ns = os_now_ns();
     header->uid = (uint32_t)os_euid();
     header->mode = c->mode;
@@ -395,6 +398,10 @@ static enum joined segment_join(struct heap *h, const struct heap_config *c, lon
         segment_remove_if_idle(h->path, MEMBER_MAX);
         return JOIN_AGAIN;
     }
+    if (header.damaged.raw_) {
+        *why = "it was found damaged";
+        return JOIN_REFUSED;
+    }
     return join_map(h, c, fd, &header, w, why);
 }
 
@@ -468,6 +475,22 @@ bool segment_rejoin(struct heap *h, const struct heap_config *c)
 
 /* ---- leaving, removing --------------------------------------------------------------------------------- */
 
+/* Does anybody live who is not leaving too?  If two leave at once each would
+ * wait for the other to be gone, and the file would stay. */
+static bool members_stay_fd(long fd, const struct seg_header *header, uint32_t except)
+{
+    uint64_t high = get_acquire(header->members_high), state;
+    for (uint64_t slot = 0; slot < high && slot < MEMBER_MAX; slot++) {
+        if (slot == except || !os_lock_held(fd, LOCK_MEMBER(slot)))
+            continue;
+        if (os_pread(fd, &state, sizeof state, SEG_MEMBERS_OFF + slot * sizeof(struct seg_member)) !=
+                sizeof state ||
+            state_of(state) != MEMBER_LEAVING)
+            return true;
+    }
+    return false;
+}
+
 /* Under LOCK_CREATE: announce, ask every member once more, then unlink.  A
  * joiner locks its slot first and looks at 'state' then: one of us sees the
  * other.  If we die in between, the next holder of the lock starts over. */
@@ -483,7 +506,7 @@ static bool remove_locked(long fd, const char *path, uint32_t except)
         return false;
     put_release(seg_removing, header->state, SEG_REMOVING);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    bool idle = !members_alive_fd(fd, except);
+    bool idle = !members_stay_fd(fd, header, except);
     if (idle) {
         os_unlink(path);
         put_release(seg_removed, header->state, SEG_REMOVED);
@@ -501,7 +524,14 @@ bool segment_remove_if_idle(const char *path, uint32_t except)
         return true;
     if (fd < 0)
         return false;
-    bool gone = os_lock(fd, LOCK_CREATE) == 0 && remove_locked(fd, path, except);
+    /* Somebody else may be looking just now, and have found us alive: look after
+     * it.  Not for ever, it may have been stopped. */
+    long rc = os_lock(fd, LOCK_CREATE);
+    for (unsigned i = 0; rc < 0 && except < MEMBER_MAX && i < 200; i++) {
+        os_sleep_us(250);
+        rc = os_lock(fd, LOCK_CREATE);
+    }
+    bool gone = rc == 0 && remove_locked(fd, path, except);
     os_close(fd);
     return gone;
 }

@@ -3,6 +3,7 @@
 #include "allocators/commit.h"
 #include "allocators/hold.h"
 #include "allocators/page.h"
+#include "allocators/recover.h"
 #include "allocators/thread_cache.h"
 
 #include <errno.h>
@@ -13,18 +14,24 @@
 
 #define COPY_STEP (UINT64_C(256) << 10)
 
+enum run_kind {
+    RUN_DATA,        /* copied, moved over the original in the child */
+    RUN_DESCRIPTORS, /* a chunk's descriptors: copied, they stay in the copy */
+    RUN_BLANK,       /* a large block: what of it has no memory yet becomes the child's own */
+};
+
 struct snapshot_run {
     uint64_t off, bytes;
-    bool descriptors; /* a chunk's descriptors: they stay in the copy */
+    enum run_kind kind;
 };
 
 /* ---- what is in use ----------------------------------------------------------------- */
 
-static bool run_add(struct snapshot *s, uint64_t off, uint64_t bytes, bool descriptors)
+static bool run_add(struct snapshot *s, uint64_t off, uint64_t bytes, enum run_kind kind)
 {
-    if (s->run_count && !descriptors) {
+    if (s->run_count && kind == RUN_DATA) {
         struct snapshot_run *last = &s->runs[s->run_count - 1];
-        if (!last->descriptors && last->off + last->bytes == off) {
+        if (last->kind == RUN_DATA && last->off + last->bytes == off) {
             last->bytes += bytes;
             s->bytes += bytes;
             return true;
@@ -32,8 +39,9 @@ static bool run_add(struct snapshot *s, uint64_t off, uint64_t bytes, bool descr
     }
     if (s->run_count == s->run_room)
         return false;
-    s->runs[s->run_count++] = (struct snapshot_run){ off, bytes, descriptors };
-    s->bytes += bytes;
+    s->runs[s->run_count++] = (struct snapshot_run){ off, bytes, kind };
+    if (kind != RUN_BLANK)
+        s->bytes += bytes;
     return true;
 }
 
@@ -48,7 +56,7 @@ static bool runs_add_data(struct snapshot *s, long fd, uint64_t off, uint64_t by
             return true;
         long hole = os_seek_hole(fd, (uint64_t)data);
         uint64_t to = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
-        if (!run_add(s, (uint64_t)data & ~(OS_PAGE - 1), round_up(to, OS_PAGE) - ((uint64_t)data & ~(OS_PAGE - 1)), false))
+        if (!run_add(s, (uint64_t)data & ~(OS_PAGE - 1), round_up(to, OS_PAGE) - ((uint64_t)data & ~(OS_PAGE - 1)), RUN_DATA))
             return false;
         off = to;
     }
@@ -61,15 +69,15 @@ static bool slice_hold(struct heap *h, struct snapshot *s, long fd, struct slice
     if (s->seq)
         put(hold_cover, d->hold_last, s->seq);
     if (get(d->kind) == SLICE_LARGE)
-        return runs_add_data(s, fd, off, get(d->bytes));
+        return run_add(s, off, get(d->bytes), RUN_BLANK) && runs_add_data(s, fd, off, get(d->bytes));
     uint64_t bytes = (uint64_t)get(d->capacity) * class_bytes(get(d->cls));
-    return bytes == 0 || run_add(s, off, round_up(bytes, OS_PAGE), false);
+    return bytes == 0 || run_add(s, off, round_up(bytes, OS_PAGE), RUN_DATA);
 }
 
 static bool chunk_hold(struct heap *h, struct snapshot *s, long fd, uint32_t c)
 {
     struct slice *first = &h->slices[c * CHUNK_SLICES];
-    if (!run_add(s, off_of(h, first), DESCRIPTORS_BYTES, true))
+    if (!run_add(s, off_of(h, first), DESCRIPTORS_BYTES, RUN_DESCRIPTORS))
         return false;
     if (word_state(get(h->chunks[c].word)) == CHUNK_HUGE)
         return slice_hold(h, s, fd, first);
@@ -127,7 +135,7 @@ static bool copy_make(struct heap *h, struct snapshot *s)
         return false;
     char *to = s->copy;
     for (uint64_t i = 0; i < s->run_count; i++)
-        for (uint64_t at = 0; at < s->runs[i].bytes; at += COPY_STEP) {
+        for (uint64_t at = 0; s->runs[i].kind != RUN_BLANK && at < s->runs[i].bytes; at += COPY_STEP) {
             uint64_t n = s->runs[i].bytes - at < COPY_STEP ? s->runs[i].bytes - at : COPY_STEP;
             if (os_populate(to, n) == -ENOMEM)
                 return false;
@@ -174,6 +182,7 @@ static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
 
 long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most)
 {
+    recover_sometimes(h); /* earlier children */
     *s = (struct snapshot){ .hold_index = -1, .active = true, .started_ns = os_boot_ns() };
     s->guard = heap_lock(h);
     bool done = h->can_open && (kind == SNAPSHOT_NONE || cover(h, s, most)) &&
@@ -234,7 +243,11 @@ static void copy_into_place(struct heap *h, struct snapshot *s)
     char *from = s->copy;
     for (uint64_t i = 0; i < s->run_count; i++) {
         const struct snapshot_run *run = &s->runs[i];
-        if (run->descriptors) {
+        if (run->kind == RUN_BLANK) {
+            os_map_over(at_off(h, run->off), run->bytes);
+            continue;
+        }
+        if (run->kind == RUN_DESCRIPTORS) {
             uint64_t c = (run->off - h->header->slices_off) / DESCRIPTORS_BYTES;
             if (h->inherited)
                 h->inherited[c] = (struct slice *)from;
@@ -259,6 +272,7 @@ void snapshot_child(struct heap *h, struct snapshot *s, const char *program)
     h->me = &h->members[member_slot(s->child_id)];
     /* 'mine' was wiped by the kernel: no lock, no chunks, no caches. */
     h->mine->member_id = h->member_id;
+    h->mine->recovered_ms = (uint32_t)os_now_ms(); /* the parent has looked */
     member_describe(h, member_slot(h->member_id), program, parent);
     put_release(member_state, h->me->state, MEMBER_STATE(MEMBER_LIVE, member_epoch(h->member_id), 0));
     os_signals_restore(s->guard.signals);

@@ -4,6 +4,7 @@
 #include "allocators/commit.h"
 #include "allocators/hold.h"
 #include "allocators/page.h"
+#include "allocators/recover.h"
 #include "allocators/run.h"
 
 /* How many pages are looked at for remote frees before a new one is made. */
@@ -24,10 +25,13 @@ static void *pop(struct thread_cache *tc, unsigned cls)
 static void direct_set(struct thread_cache *tc, unsigned cls)
 {
     uint32_t size = class_bytes(cls);
-    if (size > DIRECT_MAX || tc->direct[size / 16])
+    unsigned first = cls ? direct_small(class_bytes(cls - 1) + 1) : 0, last = direct_small(size);
+    if (size > DIRECT_MAX)
+        first = last = direct_of_class(cls);
+    if (tc->direct[first])
         return;
     uint64_t cell = off_of(tc->heap, cell_of(tc, cls));
-    for (uint32_t i = cls ? class_bytes(cls - 1) / 16 + 1 : 0; i <= size / 16; i++)
+    for (unsigned i = first; i <= last; i++)
         __atomic_store_n(&tc->direct[i], cell, __ATOMIC_RELAXED);
     /* A forking thread announces its hold and then clears 'direct'; we set
      * 'direct' and then look for a hold.  With a full fence on both sides one
@@ -126,11 +130,22 @@ static void sweep(struct thread_cache *tc, unsigned cls)
     heap_unlock(h, g);
 }
 
+/* Others have freed blocks of ours and told nobody. */
+static void collect_all(struct thread_cache *tc, unsigned cls)
+{
+    struct heap *h = tc->heap;
+    for (uint32_t i = tc->classes[cls].pages.head; i; i = own_get(h->slices[i].next))
+        if (page_collect(h, &h->slices[i]))
+            cache_note_empty(tc, &h->slices[i]);
+}
+
 void cache_sweep_all(struct thread_cache *tc)
 {
-    for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
+        collect_all(tc, cls);
         if (tc->classes[cls].idle)
             sweep(tc, cls);
+    }
 }
 
 /* The page is counted once until the next sweep, whatever becomes of it. */
@@ -207,9 +222,9 @@ static bool steal(struct thread_cache *tc, unsigned cls)
         if (from->hold_seq != h->mine->hold_seq)
             cache_park(from);
         cache_unpark(from, cls);
-        if (pages->held)
-            continue;
         struct class_cell *mine = cell_of(tc, cls), *theirs = cell_of(from, cls);
+        if (pages->held || !list_is_end(own_get(theirs->parked)))
+            continue;
         /* Ours is empty.  Dying in between leaves the blocks on two lists. */
         own_put(page_steal, mine->free, own_get(theirs->free));
         own_put(page_steal, theirs->free, LIST_END);
@@ -254,6 +269,7 @@ static bool find(struct thread_cache *tc, unsigned cls)
     cache_unpark(tc, cls);
     if (!list_is_end(own_get(cell->free)))
         return true;
+    recover_sometimes(tc->heap);
     while (from_member(tc, cls)) /* pages of the dead may turn out to be full */
         if (!list_is_end(own_get(cell->free)) || from_remote(tc, cls, LOOK_REMOTE) ||
             from_fresh(tc, cls))

@@ -22,7 +22,7 @@ void cache_note_empty(struct thread_cache *tc, struct slice *d);
 /* No malloc of this cache takes a block without the slow path, from now on.
  * May be called by another thread. */
 void cache_stop(struct thread_cache *tc);
-/* Give all empty pages back. */
+/* Merge what others freed and give all empty pages back. */
 void cache_sweep_all(struct thread_cache *tc);
 
 /* Caches of threads that are not in a forked child of a private heap. */

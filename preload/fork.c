@@ -39,16 +39,17 @@ static void say_refused(uint64_t bytes)
 
 static void prepare(void)
 {
-    refused = false;
     if (!serving())
         return;
     if (!main_heap.shared) {
+        refused = false;
         private_fork_prepare(&main_heap, &snapshot);
         return;
     }
     enum snapshot_kind kind = option_number(OPT_FORK) == FORK_SHARE ? SNAPSHOT_NONE : SNAPSHOT_COPY;
     struct snapshot made;
-    refused = snapshot_prepare(&main_heap, &made, kind, most_bytes()) < 0;
+    bool failed = snapshot_prepare(&main_heap, &made, kind, most_bytes()) < 0;
+    refused = failed; /* with the heap's lock held, unless it failed */
     snapshot = made;
 }
 

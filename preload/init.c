@@ -91,6 +91,15 @@ static void config_fill(void)
     };
 }
 
+/* Programs overwrite their argv to set a title: keep a copy. */
+static const char *copy_name(const char *path)
+{
+    static char name[64];
+    size_t n = strlen(path);
+    memcpy(name, path, n < sizeof name ? n : sizeof name - 1);
+    return name;
+}
+
 static const char *last_part(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -128,7 +137,7 @@ static enum preload_mode attach(void)
 static enum preload_mode choose(void)
 {
     char **env = start_vectors(&preload_program);
-    preload_program = last_part(preload_program);
+    preload_program = copy_name(last_part(preload_program));
     bool secure = getauxval(AT_SECURE) != 0;
     int complaints = options_init(env, preload_program, secure);
     if (complaints && option_number(OPT_STRICT))
@@ -167,7 +176,7 @@ void preload_start(void)
     tls_state.starting = false;
     __atomic_store_n(&preload_mode, mode, __ATOMIC_RELEASE);
     if (mode == MODE_HEAP && main_heap.shared)
-        recover_dead(&main_heap, false);
+        recover_sometimes(&main_heap);
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */
@@ -235,6 +244,10 @@ struct thread_cache *cache_get(void)
     if (likely(tc != NULL && tc->id != 0))
         return tc;
     tc = cache_make(&main_heap);
+    if (unlikely(!tc)) {
+        heap_relieve(&main_heap);
+        tc = cache_make(&main_heap);
+    }
     if (!tc || tls_state.ended)
         return tc;
     tls_state.own = tc;

@@ -70,6 +70,8 @@ static void *out_of_memory(size_t n, size_t align, bool zero)
 static void *alloc_slow(size_t n, size_t align, bool zero)
 {
     struct thread_cache *tc = cache_get();
+    if (!tc && preload_mode == MODE_HEAP && main_heap.shared && !tls_state.libc_depth) /* not even room for a thread's record */
+        return out_of_memory(n, align, zero);
     if (!tc || tls_state.libc_depth || (preload_slow && mode_sends_to_libc(n)))
         return libc_alloc(n, align, zero);
     void *p = preload_slow ? mode_malloc(tc, n, align, zero)
@@ -134,15 +136,22 @@ static __attribute__((noinline)) void page_empty_slow(struct thread_cache *tc, s
 
 /* ---- malloc and free ------------------------------------------------------------------------ */
 
-EXPORT void *malloc(size_t n)
+static inline __attribute__((always_inline)) void *pop_direct(size_t n)
 {
     struct thread_cache *tc = tls_cache;
-    if (likely(n <= DIRECT_MAX)) {
-        void *block = page_pop(&main_heap, cell_at(&main_heap, tc->direct[(n + 15) / 16]));
-        if (likely(block != NULL))
-            return block;
-    }
-    return malloc_slow(n);
+    if (likely(n <= DIRECT_MAX))
+        return page_pop(&main_heap, cell_at(&main_heap, tc->direct[direct_small(n)]));
+    if (n > CLASS_MAX)
+        return NULL;
+    unsigned cls = class_of(n);
+    struct class_cell *cell = cell_at(&main_heap, tc->direct[direct_of_class(cls)]);
+    return page_pop_of(&main_heap, cell, class_slices(cls) == 1);
+}
+
+EXPORT void *malloc(size_t n)
+{
+    void *block = pop_direct(n);
+    return likely(block != NULL) ? block : malloc_slow(n);
 }
 
 /* Local and to all appearances right: pushed without a question.  All else,
@@ -177,13 +186,8 @@ EXPORT void *calloc(size_t count, size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    if (likely(n <= DIRECT_MAX)) {
-        struct thread_cache *tc = tls_cache;
-        void *block = page_pop(&main_heap, cell_at(&main_heap, tc->direct[(n + 15) / 16]));
-        if (likely(block != NULL))
-            return memset(block, 0, n);
-    }
-    return alloc_slow(n, 16, true);
+    void *block = pop_direct(n);
+    return likely(block != NULL) ? memset(block, 0, n) : alloc_slow(n, 16, true);
 }
 
 static void *foreign_realloc(void *p, size_t n)
@@ -195,6 +199,20 @@ static void *foreign_realloc(void *p, size_t n)
     }
     const struct real *real = real_get();
     return real ? real->realloc(p, n) : NULL;
+}
+
+/* A block of this very thread's that is neither too small nor much too large:
+ * most calls of realloc. */
+static bool fits_already(const void *p, size_t n)
+{
+    uint64_t off = off_of(&main_heap, p);
+    const struct slice *d = &main_heap.slices[off >> SLICE_SHIFT];
+    uint64_t recip = own_get(d->recip);
+    if (get(d->home) - tls_cache->record_off >= sizeof(struct thread_record) ||
+        (off & (SLICE_BYTES - 1)) * recip >= recip)
+        return false;
+    uint32_t have = class_bytes(own_get(d->cls));
+    return n <= have && n > have / 2;
 }
 
 EXPORT void *realloc(void *p, size_t n)
@@ -222,6 +240,8 @@ EXPORT void *realloc(void *p, size_t n)
         count_call(CALL_REALLOC);
     if (!is_ours(p))
         return foreign_realloc(p, n);
+    if (fits_already(p, n))
+        return p;
     struct thread_cache *tc = cache_get();
     if (!tc)
         return out_of_memory(n, 16, false);
