@@ -147,7 +147,7 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         return false;
     }
     if (fresh) {
-        put_release(chunk_charged, chunk->charged, own_get(chunk->charged) + fresh);
+        fetch_add_release(chunk_charged, chunk->charged, fresh); /* others extend pages, too */
         ledger_settle(h, fresh);
     }
     for (uint32_t i = first; i <= last; i++) {
@@ -184,7 +184,7 @@ static void purge_run(struct heap *h, uint32_t first, uint32_t n)
         for (uint32_t i = first; i < first + n; i++)
             put_release(purge_clean, h->slices[i].dirty, 0);
     struct chunk *chunk = &h->chunks[chunk_of(first)];
-    own_put(chunk_charged, chunk->charged, own_get(chunk->charged) - pages);
+    fetch_sub(chunk_charged, chunk->charged, pages);
     ledger_refund(h, pages);
 }
 
@@ -206,7 +206,7 @@ static void purge_all(struct heap *h, uint32_t c)
 {
     struct chunk *chunk = &h->chunks[c];
     uint32_t keep = own_get(chunk->described) ? DESCRIPTORS_PAGES : 0;
-    uint32_t pages = own_get(chunk->charged) - keep;
+    uint32_t pages = get(chunk->charged) - keep;
     os_purge(at_off(h, (uint64_t)c << CHUNK_SHIFT), CHUNK_BYTES, h->shared);
     if (keep)
         for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
