@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-/* ---- what glibc's malloc needs, and nothing more ---------------------------------------- */
+/* ---- what glibc's malloc needs, and how we look for the dead and for room ---------------------------------------- */
 
 #define ALLOW(number)                                                                              \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1),                                           \
@@ -29,6 +29,11 @@ static void sandbox(unsigned otherwise)
         ALLOW(SYS_madvise),
         ALLOW(SYS_futex),
         ALLOW(SYS_rt_sigprocmask),
+        ALLOW(SYS_openat),
+        ALLOW(SYS_close),
+        ALLOW(SYS_fcntl),
+        ALLOW(SYS_newfstatat),
+        ALLOW(SYS_statfs),
         ALLOW(SYS_write),
         ALLOW(SYS_exit),
         ALLOW(SYS_exit_group),
