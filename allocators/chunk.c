@@ -77,7 +77,7 @@ static void dirt_to_slices(struct heap *h, uint32_t c)
     struct chunk *chunk = &h->chunks[c];
     if (own_get(chunk->dirty) != DIRT_ALL)
         return;
-    int64_t left = (int64_t)own_get(chunk->charged) - DESCRIPTORS_PAGES;
+    int64_t left = (int64_t)get(chunk->charged) - DESCRIPTORS_PAGES;
     for (uint32_t i = 0; i < CHUNK_SLICES; i++, left -= SLICE_OSPAGES) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         uint32_t here = left <= 0 ? 0 : left < SLICE_OSPAGES ? (uint32_t)left : SLICE_OSPAGES;
@@ -113,9 +113,9 @@ static uint32_t claim_between(struct heap *h, uint64_t from, uint64_t to)
         if (!word_change(h, c, CHUNK_FREE, LAYOUT_CHUNK_WORD(CHUNK_OWNED, h->member_id, 0)))
             continue;
         put(chunk_hint, h->header->chunk_hint, i + 1);
-        warm_to_member(h, own_get(h->chunks[c].charged));
+        warm_to_member(h, get(h->chunks[c].charged));
         if (!chunk_describe(h, c)) {
-            member_to_warm(h, own_get(h->chunks[c].charged));
+            member_to_warm(h, get(h->chunks[c].charged));
             word_change(h, c, CHUNK_OWNED, WORD_FREE);
             hint_lower(h, i);
             return 0;
@@ -142,10 +142,10 @@ uint32_t chunk_claim(struct heap *h)
 static void chunk_give(struct heap *h, uint32_t c, enum chunk_state from)
 {
     struct chunk *chunk = &h->chunks[c];
-    uint32_t pages = own_get(chunk->charged);
+    uint32_t pages = get(chunk->charged);
     if (h->shared && pages > DESCRIPTORS_PAGES && get(h->header->warm) + pages > h->warm_pages) {
         purge_chunk(h, c);
-        pages = own_get(chunk->charged);
+        pages = get(chunk->charged);
     }
     member_to_warm(h, pages);
     own_put(chunk_former, chunk->former, h->member_id);
@@ -163,12 +163,12 @@ void chunk_release(struct heap *h, uint32_t c)
 void chunk_purge_free(struct heap *h, uint32_t c)
 {
     if (word_state(get(h->chunks[c].word)) != CHUNK_FREE ||
-        own_get(h->chunks[c].charged) <= DESCRIPTORS_PAGES ||
+        get(h->chunks[c].charged) <= DESCRIPTORS_PAGES ||
         !word_change(h, c, CHUNK_FREE, LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, 0)))
         return;
-    warm_to_member(h, own_get(h->chunks[c].charged));
+    warm_to_member(h, get(h->chunks[c].charged));
     purge_chunk(h, c);
-    member_to_warm(h, own_get(h->chunks[c].charged));
+    member_to_warm(h, get(h->chunks[c].charged));
     word_change(h, c, CHUNK_PART, WORD_FREE);
     hint_lower(h, c);
 }
@@ -191,7 +191,7 @@ uint32_t chunk_adopt(struct heap *h)
             !word_change(h, c, CHUNK_ORPHAN, LAYOUT_CHUNK_WORD(CHUNK_OWNED, h->member_id, 0)))
             continue;
         fetch_sub(orphans, h->header->orphans, 1);
-        fetch_add(member_charge, h->me->charged, own_get(h->chunks[c].charged));
+        fetch_add(member_charge, h->me->charged, get(h->chunks[c].charged));
         for (uint32_t k = 0; k < CHUNK_SLICES; k++)
             own_put(slice_mapped, h->slices[c * CHUNK_SLICES + k].mapped, 0);
         own_put(chunk_former, h->chunks[c].former, h->member_id);
@@ -222,7 +222,7 @@ static uint32_t run_take(struct heap *h, uint32_t first, uint32_t n)
             run_undo(h, first, i);
             return c;
         }
-        warm_to_member(h, own_get(h->chunks[c].charged));
+        warm_to_member(h, get(h->chunks[c].charged));
     }
     return UINT32_MAX;
 }
@@ -297,7 +297,7 @@ void chunk_release_huge(struct heap *h, uint32_t first)
 void chunk_release_dead(struct heap *h, uint32_t c, enum chunk_state from)
 {
     if (h->shared)
-        fetch_add(member_charge, h->me->charged, own_get(h->chunks[c].charged));
+        fetch_add(member_charge, h->me->charged, get(h->chunks[c].charged));
     own_put(chunk_former, h->chunks[c].former, 0);
     chunk_give(h, c, from);
 }
@@ -305,7 +305,7 @@ void chunk_release_dead(struct heap *h, uint32_t c, enum chunk_state from)
 bool chunk_charge_to(struct heap *h, uint32_t c, uint32_t pages)
 {
     struct chunk *chunk = &h->chunks[c];
-    uint32_t have = own_get(chunk->charged);
+    uint32_t have = get(chunk->charged);
     uint32_t want = pages + (own_get(chunk->described) ? DESCRIPTORS_PAGES : 0);
     if (have >= want)
         return true;

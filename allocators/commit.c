@@ -146,8 +146,8 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         ledger_cancel(h, fresh);
         return false;
     }
-    if (fresh) { /* pages are extended without the member's lock: several threads may be here */
-        fetch_add(chunk_charged, chunk->charged, fresh);
+    if (fresh) {
+        fetch_add_release(chunk_charged, chunk->charged, fresh); /* others extend pages, too */
         ledger_settle(h, fresh);
     }
     for (uint32_t i = first; i <= last; i++) {
@@ -206,7 +206,7 @@ static void purge_all(struct heap *h, uint32_t c)
 {
     struct chunk *chunk = &h->chunks[c];
     uint32_t keep = own_get(chunk->described) ? DESCRIPTORS_PAGES : 0;
-    uint32_t pages = own_get(chunk->charged) - keep;
+    uint32_t pages = get(chunk->charged) - keep;
     os_purge(at_off(h, (uint64_t)c << CHUNK_SHIFT), CHUNK_BYTES, h->shared);
     if (keep)
         for (uint32_t i = 0; i < CHUNK_SLICES; i++) {

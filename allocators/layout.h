@@ -42,7 +42,26 @@
 #define MEMBER_MAX   4094
 #define HOLD_MAX     1024
 #define WINDOW_MIN   (UINT64_C(64) << 20)
-#define WINDOW_MAX   (UINT64_C(1) << 40)
+
+/* Where segments are mapped.  Free in every program we have looked at: above
+ * V8's maps, below PIE executables, outside what ASan and valgrind take.
+ * ThreadSanitizer allows only little there. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#endif
+#ifdef UNDER_TSAN
+#define BASE_LOW   UINT64_C(0x550000000000)
+#define BASE_HIGH  UINT64_C(0x555000000000)
+#define WINDOW_MAX (UINT64_C(1) << 36)
+#else
+#define BASE_LOW   UINT64_C(0x480000000000)
+#define BASE_HIGH  UINT64_C(0x540000000000)
+#define WINDOW_MAX (UINT64_C(1) << 40)
+#endif
 
 #define AT(type, field, offset)                                                                    \
     static_assert(offsetof(struct type, field) == (offset),                                        \

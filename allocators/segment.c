@@ -7,11 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Free in every program we have looked at: above V8's maps, below PIE
- * executables, outside what sanitizers and valgrind take. */
-#define BASE_LOW  UINT64_C(0x480000000000)
-#define BASE_HIGH UINT64_C(0x540000000000)
-#define TRIES     64
+#define TRIES 64
 
 /* ---- names ------------------------------------------------------------------------- */
 

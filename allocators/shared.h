@@ -44,6 +44,8 @@ extern uint8_t site_hits[SITE_COUNT];
                                                   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 #define fetch_add(site, f, v) \
     (SITE_HERE(site), __atomic_fetch_add(&(f).raw_, (v), __ATOMIC_RELAXED))
+#define fetch_add_release(site, f, v) \
+    (SITE_HERE(site), __atomic_fetch_add(&(f).raw_, (v), __ATOMIC_RELEASE))
 #define fetch_sub(site, f, v) \
     (SITE_HERE(site), __atomic_fetch_sub(&(f).raw_, (v), __ATOMIC_RELAXED))
 #define fetch_or(site, f, v) \

@@ -344,7 +344,7 @@ Test(damage, wrong_table_offset_is_found)
 Test(damage, wrong_segment_state_is_found)
 {
     fixture_poke64(HEADER(state), 77);
-    assert_found("the segment's state is none");
+    assert_found("its header is damaged");
 }
 
 Test(damage, truncated_file_is_found)

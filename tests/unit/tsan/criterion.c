@@ -8,7 +8,7 @@
 
 enum { EXIT_FAILED = 101, EXIT_SKIPPED = 77, EXIT_RACE = 66 /* ThreadSanitizer's */ };
 
-struct test *all_tests;
+struct test *all_tests, *all_suites;
 static bool has_failed;
 
 void test_fail(bool fatal, const char *file, int line, const char *text, const char *format, ...)
@@ -35,14 +35,27 @@ void test_skip(const char *format, ...)
     _exit(EXIT_SKIPPED);
 }
 
+static const struct test *suite_of(const struct test *test)
+{
+    static const struct test none;
+    const struct test *suite = all_suites;
+    while (suite && strcmp(suite->suite, test->suite) != 0)
+        suite = suite->next;
+    return suite ? suite : &none;
+}
+
 static void run_here(const struct test *test)
 {
     alarm(test->timeout > 0 ? 1 + (unsigned)test->timeout : 120);
+    if (suite_of(test)->init)
+        suite_of(test)->init();
     if (test->init)
         test->init();
     test->run();
     if (test->fini)
         test->fini();
+    if (suite_of(test)->fini)
+        suite_of(test)->fini();
     exit(has_failed ? EXIT_FAILED : 0);
 }
 

@@ -20,7 +20,7 @@ struct test {
     const char *description;
 };
 
-extern struct test *all_tests;
+extern struct test *all_tests, *all_suites;
 void test_fail(bool fatal, const char *file, int line, const char *text, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 _Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -36,6 +36,16 @@ _Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 
         all_tests = &test;                                                                         \
     }                                                                                              \
     static void suite_##_##name_(void)
+
+/* What a suite's tests have in common: only .init and .fini. */
+#define TestSuite(suite_, ...)                                                                     \
+    __attribute__((constructor)) static void suite_##_add(void)                                    \
+    {                                                                                              \
+        static struct test suite = { .suite = #suite_, __VA_ARGS__ };                              \
+        suite.next = all_suites;                                                                   \
+        all_suites = &suite;                                                                       \
+    }                                                                                              \
+    extern struct test *all_suites
 
 #define CR_CHECK_(fatal, cond, text, ...)                                                          \
     do {                                                                                           \
