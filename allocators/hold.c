@@ -149,7 +149,7 @@ int hold_make(struct heap *h, uint32_t *seq, struct witness *w)
         }
         uint64_t state = get(h->holds[i].state);
         /* The lock first: a hold in use without one is taken for ended. */
-        if (hold_in_use(state) || !witness_make(h->path, LOCK_HOLD(i), true, w))
+        if (hold_in_use(state) || !witness_make(h->path, h->inode, LOCK_HOLD(i), true, w))
             continue;
         if (!cas(hold_state, h->holds[i].state, &state, 1 | (uint64_t)*seq << 8)) {
             witness_drop(w);

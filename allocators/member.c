@@ -4,12 +4,15 @@
 #include <fcntl.h>
 #include <string.h>
 
-bool witness_make(const char *path, uint64_t byte, bool for_children, struct witness *w)
+bool witness_make(const char *path, uint64_t inode, uint64_t byte, bool for_children,
+                  struct witness *w)
 {
+    struct os_file file;
     long fd = os_open(path, O_RDWR, 0);
     if (fd < 0)
         return false;
-    w->page = os_lock(fd, byte) < 0 ? NULL : os_map_page(fd, for_children);
+    bool same = !inode || (os_fstat(fd, &file) == 0 && file.inode == inode);
+    w->page = !same || os_lock(fd, byte) < 0 ? NULL : os_map_page(fd, for_children);
     os_close(fd); /* the mapping keeps the description, and that keeps the lock */
     return w->page != NULL;
 }
@@ -40,7 +43,8 @@ static uint64_t slot_try(struct heap *h, uint32_t slot, const char *reopen, enum
     struct seg_member *member = &h->members[slot];
     uint64_t seen = get_acquire(member->state);
     if (state_of(seen) != MEMBER_FREE || 
-        !witness_make(reopen, LOCK_MEMBER(slot), state == MEMBER_CHILD, w))
+        !witness_make(reopen, reopen == h->path ? h->inode : 0, LOCK_MEMBER(slot),
+                      state == MEMBER_CHILD, w))
         return 0;
     uint32_t epoch = (state_epoch(seen) + 1) & ((1u << EPOCH_BITS) - 1);
     /* With the lock held nobody takes us for dead once the state is set. */

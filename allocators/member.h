@@ -12,8 +12,10 @@
 struct witness {
     char *page; /* NULL: none */
 };
-/* Open the file anew, lock 'byte', keep the lock by mapping.  False: taken, or no file. */
-bool witness_make(const char *path, uint64_t byte, bool for_children, struct witness *w);
+/* Open the file anew, lock 'byte', keep the lock by mapping.  False: taken, or no file,
+ * or the name is another file's by now ('inode' 0: any will do). */
+bool witness_make(const char *path, uint64_t inode, uint64_t byte, bool for_children,
+                  struct witness *w);
 void witness_drop(struct witness *w);
 
 /* Take a free slot under 'state' (CHILD: for a child to be forked) with its lock;

@@ -344,8 +344,8 @@ static const char *file_is_unsafe(const struct os_file *f, const struct heap_con
 
 enum joined { JOINED, JOIN_AGAIN, JOIN_REFUSED };
 
-static enum joined join_map(struct heap *h, const struct heap_config *c, long fd,
-                            const struct seg_header *header, struct witness *w, const char **why)
+static enum joined join_map(struct heap *h, long fd, const struct seg_header *header,
+                            struct witness *w, const char **why)
 {
     long rc = os_map_at((void *)header->base, header->window, fd, 0, OS_MAP_SHARED, true);
     if (rc < 0) {
@@ -355,22 +355,18 @@ static enum joined join_map(struct heap *h, const struct heap_config *c, long fd
     }
     view_set(h, header->base, header);
     h->member_id = member_take_slot(h, h->path, MEMBER_LIVE, w);
-    if (!h->member_id) {
-        forget(h, header->base, header->window, w);
-        *why = "it has no free place for another member, or no memory for it";
-        return JOIN_REFUSED;
-    }
     /* Only now, with our lock held, is it certain whether a remover saw us. */
     struct os_file named;
-    if (get_acquire(h->header->state) != SEG_LIVE || os_stat(h->path, &named) < 0 ||
-        named.inode != h->inode || named.device != h->device) {
+    bool removed = get_acquire(h->header->state) != SEG_LIVE || os_stat(h->path, &named) < 0 ||
+                   named.inode != h->inode || named.device != h->device;
+    if (h->member_id && !removed)
+        return JOINED;
+    if (h->member_id)
         put(member_state, h->members[member_slot(h->member_id)].state,
             MEMBER_STATE(MEMBER_FREE, member_epoch(h->member_id), 0));
-        forget(h, header->base, header->window, w);
-        return JOIN_AGAIN;
-    }
-    (void)c;
-    return JOINED;
+    forget(h, header->base, header->window, w);
+    *why = "it has no free place for another member, or no memory for it";
+    return removed ? JOIN_AGAIN : JOIN_REFUSED;
 }
 
 static bool boot_is_this(const struct seg_header *header)
@@ -407,7 +403,7 @@ static enum joined segment_join(struct heap *h, const struct heap_config *c, lon
         *why = "it was found damaged";
         return JOIN_REFUSED;
     }
-    return join_map(h, c, fd, &header, w, why);
+    return join_map(h, fd, &header, w, why);
 }
 
 bool segment_attach(struct heap *h, const struct heap_config *c, const char **why)
@@ -554,8 +550,11 @@ void segment_leave(struct heap *h)
     long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return;
-    /* Mostly there are others, and they are seen without announcing anything. */
-    if (!members_alive_fd(fd, member_slot(h->member_id)) && os_lock(fd, LOCK_CREATE) == 0)
-        remove_locked(fd, h->path, member_slot(h->member_id));
+    /* Mostly there are others who stay, and they are seen without announcing anything.
+     * Of those who leave together the last to say so finds nobody who stays. */
+    uint32_t slot = member_slot(h->member_id);
+    bool needed = members_alive_fd(fd, slot) && members_stay_fd(fd, h->header, slot);
     os_close(fd);
+    if (!needed)
+        segment_remove_if_idle(h->path, slot);
 }

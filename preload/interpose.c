@@ -21,7 +21,8 @@ static void *libc_alloc(size_t n, size_t align, bool zero)
     const struct real *real = tls_state.starting ? NULL : real_get();
     if (!real)
         return bootstrap_alloc(n, align);
-    count_libc_bytes(n);
+    if (!tls_state.libc_depth) /* what libc makes for itself is not the program's */
+        count_libc_bytes(n);
     void *p = NULL;
     if (align > 16)
         return real->posix_memalign(&p, align, n) ? NULL : p;

@@ -265,7 +265,7 @@ static struct witness lock_survivor(void)
     snprintf(lock_file, sizeof lock_file, "%s.lock", file);
     close(open(lock_file, O_CREAT | O_RDWR, 0600));
     MUST(truncate(lock_file, 4096) == 0);
-    MUST(witness_make(lock_file, LOCK_MEMBER(member_slot(heap.member_id)), true, &w));
+    MUST(witness_make(lock_file, 0, LOCK_MEMBER(member_slot(heap.member_id)), true, &w));
     return w;
 }
 

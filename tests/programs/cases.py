@@ -324,7 +324,7 @@ add("ffmpeg", "images", need=["ffmpeg"], stats=["ffmpeg"], long=True, timeout=60
     ffmpeg -v error -nostdin -threads 2 -f lavfi -i testsrc=d=2:s=320x240 -f lavfi -i sine=d=2 -c:v mpeg4 -c:a aac -bitexact -flags bitexact a.mkv; echo $?
     ffmpeg -v error -nostdin -i a.mkv -vf scale=160:120,hue=s=0 -f framemd5 v.md5; ffmpeg -v error -nostdin -i a.mkv -f md5 a.md5; wc -l v.md5
 """)
-add("vim", "vim", need=["vim"], stats=["vim.basic"], files=["t.txt", "u.txt"], sh=r"""
+add("vim", "vim", need=["vim"], stats=["vim"], files=["t.txt", "u.txt"], sh=r"""
     seq 30000 | sed 's/$/ the quick brown fox/' > t.txt
     cat > s.vim <<'END'
 set nocompatible noswapfile viminfo=
