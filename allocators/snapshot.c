@@ -51,6 +51,8 @@ static bool backed_each(struct heap *h, struct snapshot *s, uint64_t off, uint64
                         data_visitor *visit)
 {
     uint64_t end = off + bytes;
+    if (s->detached) /* nobody can be asked: all of it */
+        return visit(h, s, off, bytes);
     if (s->fd < 0)
         s->fd = os_open(h->path, O_RDWR, 0);
     while (off < end && s->fd >= 0) {
@@ -294,17 +296,30 @@ static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
     s->run_room = RUNS_BYTES / sizeof *s->runs;
     bool done = s->runs != NULL;
     if (done) {
-        s->hold_index = hold_make(h, &s->seq, &s->hold);
-        done = s->hold_index >= 0 && collect_runs(h, s);
+        /* Who is no member is handed nothing after the fork: it needs no hold. */
+        if (!s->detached)
+            s->hold_index = hold_make(h, &s->seq, &s->hold);
+        done = (s->detached || s->hold_index >= 0) && collect_runs(h, s);
     }
-    if (done) {
+    if (done && !s->detached) {
         stop_caches(h, s->seq);
         put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
-        done = room_for(s, most) && copy_make(h, s);
     }
+    done = done && room_for(s, most) && copy_make(h, s);
     if (s->fd >= 0)
         os_close(s->fd);
     return done;
+}
+
+/* Not after chroot(), setuid() or in a sandbox: then no lock can be taken for a child. */
+static bool file_is_reachable(struct heap *h)
+{
+    struct os_file file;
+    long fd = h->can_open ? os_open(h->path, O_RDWR, 0) : -1;
+    bool same = fd >= 0 && os_fstat(fd, &file) == 0 && file.inode == h->inode;
+    if (fd >= 0)
+        os_close(fd);
+    return same;
 }
 
 long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most)
@@ -312,8 +327,10 @@ long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kin
     recover_sometimes(h); /* earlier children */
     *s = (struct snapshot){ .hold_index = -1, .fd = -1, .active = true, .started_ns = os_boot_ns() };
     s->guard = heap_lock(h);
-    bool done = h->can_open && (kind == SNAPSHOT_NONE || cover(h, s, most)) &&
-                (s->child_id = member_take_slot(h, h->path, MEMBER_CHILD, &s->child)) != 0;
+    s->detached = !file_is_reachable(h);
+    bool done = (kind == SNAPSHOT_NONE && !s->detached) || cover(h, s, most);
+    if (done && !s->detached)
+        done = (s->child_id = member_take_slot(h, h->path, MEMBER_CHILD, &s->child)) != 0;
     if (done)
         return 0;
     snapshot_drop(h, s, true);
@@ -341,8 +358,9 @@ void snapshot_failed(struct heap *h, struct snapshot *s)
     s->active = false;
     if (s->hold_index >= 0)
         hold_end(h, s->hold_index);
-    put_release(member_state, h->members[member_slot(s->child_id)].state,
-                MEMBER_STATE(MEMBER_FREE, member_epoch(s->child_id), 0));
+    if (s->child_id)
+        put_release(member_state, h->members[member_slot(s->child_id)].state,
+                    MEMBER_STATE(MEMBER_FREE, member_epoch(s->child_id), 0));
 }
 
 bool snapshot_measure(struct heap *h, uint64_t *bytes)
@@ -392,6 +410,12 @@ void snapshot_child(struct heap *h, struct snapshot *s, const char *program)
     copy_into_place(h, s);
     if (s->runs)
         os_unmap(s->runs, RUNS_BYTES);
+    if (s->detached) {
+        h->member_id = 0;
+        h->me = os_map(OS_PAGE, false); /* whatever is noted is noted nowhere */
+        os_signals_restore(s->guard.signals);
+        return;
+    }
     os_advise(s->child.page, OS_PAGE, MADV_DONTFORK);
     h->live_page = s->child.page;
     h->member_id = s->child_id;
@@ -438,6 +462,14 @@ void inherited_free(struct heap *h, struct slice *d, uint64_t off)
     if (used == 1)
         os_advise(at_off(h, start), round_up((uint64_t)own_get(d->capacity) * class_bytes(own_get(d->cls)), OS_PAGE),
                   MADV_DONTNEED);
+}
+
+void detached_free(struct heap *h, void *p)
+{
+    uint64_t off = off_of(h, p);
+    struct slice *d = inherited_slice(h, off);
+    if (d)
+        inherited_free(h, d, off);
 }
 
 /* ---- a private heap ------------------------------------------------------------------------------- */

@@ -31,7 +31,8 @@ struct snapshot {
     long fd;                  /* to ask which parts of blocks have memory; -1: not yet */
     struct snapshot_run *runs;
     uint64_t run_count, run_room;
-    bool active; /* false: nothing to do for this heap */
+    bool active;   /* false: nothing to do for this heap */
+    bool detached; /* the file cannot be opened: the child will be no member */
 };
 
 /* SNAPSHOT_NONE: the child goes on sharing its parent's pages (HSHM_FORK=share). */
@@ -46,6 +47,8 @@ void snapshot_failed(struct heap *h, struct snapshot *s);
 /* How much a snapshot would copy now. */
 bool snapshot_measure(struct heap *h, uint64_t *bytes);
 void snapshot_child(struct heap *h, struct snapshot *s, const char *program);
+/* A child that is no member: what it has of the segment it may read and free, no more. */
+void detached_free(struct heap *h, void *p);
 
 /* The descriptor under which a child knows an inherited block; NULL: it is not one. */
 struct slice *inherited_slice(struct heap *h, uint64_t off);

@@ -79,6 +79,8 @@ static void child(void)
             return;
         snapshot_child(&main_heap, &snapshot, preload_program);
         member_identity_changed();
+        if (snapshot.detached)
+            preload_mode = MODE_LIBC; /* sandboxed, or without the right to the file */
     } else {
         private_fork_child(&main_heap, &snapshot, tls_state.own);
         modes_after_fork();

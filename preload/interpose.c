@@ -5,6 +5,7 @@
  */
 #include "preload/preload.h"
 #include "allocators/page.h"
+#include "allocators/snapshot.h"
 #include "allocators/thread_cache.h"
 #include "config/log.h"
 
@@ -106,6 +107,18 @@ static bool is_ours(const void *p)
     return off_of(&main_heap, p) >> SLICE_SHIFT < main_heap.slice_count;
 }
 
+static void free_ours(void *p)
+{
+    struct thread_cache *tc = cache_get();
+    if (!tc) {
+        detached_free(&main_heap, p);
+        return;
+    }
+    if (!(preload_slow && mode_free(tc, p)))
+        heap_free(tc, p);
+    cache_put(tc);
+}
+
 static __attribute__((noinline)) void free_slow(void *p)
 {
     if (!p) {
@@ -119,11 +132,7 @@ static __attribute__((noinline)) void free_slow(void *p)
     if (!is_ours(p)) {
         libc_free(p);
     } else {
-        struct thread_cache *tc = cache_get();
-        if (tc && !(preload_slow && mode_free(tc, p)))
-            heap_free(tc, p);
-        if (tc)
-            cache_put(tc);
+        free_ours(p);
     }
     errno = saved;
 }
@@ -216,6 +225,18 @@ static bool fits_already(const void *p, size_t n)
     return n <= have && n > have / 2;
 }
 
+/* A process that is no member (any more) has its new blocks from libc. */
+static void *leave_segment(void *p, size_t n)
+{
+    void *to = preload_mode == MODE_LIBC ? libc_alloc(n, 16, false) : out_of_memory(n, 16, false);
+    if (!to)
+        return NULL;
+    size_t have = mode_size(p);
+    memcpy(to, p, have < n ? have : n);
+    free_ours(p);
+    return to;
+}
+
 EXPORT void *realloc(void *p, size_t n)
 {
     if (!p) {
@@ -226,15 +247,10 @@ EXPORT void *realloc(void *p, size_t n)
     if (n == 0) {
         if (preload_slow)
             count_call(CALL_REALLOC);
-        if (is_ours(p)) {
-            struct thread_cache *tc = cache_get();
-            if (tc && !(preload_slow && mode_free(tc, p)))
-                heap_free(tc, p);
-            if (tc)
-                cache_put(tc);
-        } else {
+        if (is_ours(p))
+            free_ours(p);
+        else
             libc_free(p);
-        }
         return NULL;
     }
     if (preload_slow)
@@ -245,7 +261,7 @@ EXPORT void *realloc(void *p, size_t n)
         return p;
     struct thread_cache *tc = cache_get();
     if (!tc)
-        return out_of_memory(n, 16, false);
+        return leave_segment(p, n);
     int saved = errno;
     void *to;
     if (!(preload_slow && mode_realloc(tc, p, n, &to)))
