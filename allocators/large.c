@@ -104,7 +104,7 @@ static void *huge_alloc(struct heap *h, uint64_t bytes, size_t align, bool growi
     }
     if (!first)
         return NULL;
-    struct slice *d = &h->slices[first * CHUNK_SLICES];
+    struct slice *d = &h->slices[(size_t)first * CHUNK_SLICES];
     void *at = at_off(h, (uint64_t)first << CHUNK_SHIFT);
     bool clean = huge_soil(h, first, n);
     if (!huge_charge(h, first, 0, n, bytes) || (h->reserve && os_populate(at, bytes) < 0)) {

@@ -368,7 +368,7 @@ static bool pages_mark(struct heap *h, const struct dead *dead)
 /* A huge block of the dead.  Its chunks go on bearing its id if it is kept. */
 static void huge_recover(struct heap *h, const struct dead *dead, uint32_t c)
 {
-    struct slice *d = &h->slices[c * CHUNK_SLICES];
+    struct slice *d = &h->slices[(size_t)c * CHUNK_SLICES];
     if (large_recover(dead, d) || page_is_held(h, d)) {
         *dead->left = true;
         return;
@@ -385,7 +385,7 @@ static void part_recover(struct heap *h, uint32_t c, uint64_t word)
     if (head && !chunk_huge_retract(h, c, word))
         return;
     if (get(h->chunks[c].described)) /* it may still call itself a block */
-        slices_clear(&h->slices[c * CHUNK_SLICES], 1);
+        slices_clear(&h->slices[(size_t)c * CHUNK_SLICES], 1);
     if (head)
         chunk_release_huge(h, c);
     else

@@ -109,7 +109,7 @@ static bool slice_hold(struct heap *h, struct snapshot *s, struct slice *d, uint
 
 static bool chunk_hold(struct heap *h, struct snapshot *s, uint32_t c)
 {
-    struct slice *first = &h->slices[c * CHUNK_SLICES];
+    struct slice *first = &h->slices[(size_t)c * CHUNK_SLICES];
     s->bytes += DESCRIPTORS_BYTES;
     if (!run_add(s, off_of(h, first), DESCRIPTORS_BYTES, true))
         return false;
@@ -383,7 +383,7 @@ bool snapshot_measure(struct heap *h, uint64_t *bytes)
 static void copy_into_place(struct heap *h, struct snapshot *s)
 {
     if (!h->inherited)
-        h->inherited = os_map(h->chunk_count * sizeof *h->inherited, true);
+        h->inherited = os_map(h->chunk_count * sizeof *h->inherited, true); /* NOLINT(bugprone-sizeof-expression): an array of pointers */
     uint64_t kept = 0;
     for (uint64_t i = 0; i < s->run_count; i++) {
         const struct snapshot_run *run = &s->runs[i];

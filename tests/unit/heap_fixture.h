@@ -21,9 +21,9 @@ void fixture_poke64(uint64_t off, uint64_t word);
 uint64_t fixture_peek64(uint64_t off);
 
 /* Checks a file; the first damage found, or NULL.  Notes are counted. */
-const char *fixture_damage(const char *path, struct check_result *result);
+const char *fixture_damage(const char *file, struct check_result *result);
 /* Statistics of a file. */
-const struct stats *fixture_stats(const char *path);
+const struct stats *fixture_stats(const char *file);
 
 /* Where things are in the file. */
 uint64_t fixture_slice_off(const void *block); /* descriptor of the page or block */
