@@ -50,7 +50,8 @@ static void pool_put(struct heap *h, struct slice *d)
 {
     put(page_owner, d->owner, owner_pool(h));
     put(page_owner, d->cell, 0);
-    if (!(own_get(d->flags) & PAGE_EMPTY) && own_get(d->flags) & PAGE_BITS && pool_page_is_empty(h, d))
+    if (!(own_get(d->flags) & PAGE_EMPTY) && own_get(d->flags) & PAGE_BITS &&
+        pool_page_is_empty(h, d))
         own_put(page_flags, d->flags, own_get(d->flags) | PAGE_EMPTY);
     if (own_get(d->flags) & PAGE_EMPTY) {
         if (page_is_held(h, d))

@@ -41,8 +41,7 @@ static struct slice *block_at(struct heap *h, const void *p)
         if (off & (SLICE_BYTES - 1))
             damage_block(h, d, off, "free of a pointer into the middle of a block");
         return d;
-    default:
-        damage_pointer(h, off, "free of memory that is free already");
+    default: damage_pointer(h, off, "free of memory that is free already");
     }
 }
 
@@ -92,9 +91,8 @@ static void *big_alloc(struct thread_cache *tc, size_t n, size_t align, bool gro
     if (n > PTRDIFF_MAX)
         return NULL;
     void *block = large_alloc(tc->heap, n, align, growing, zero);
-    return likely(block != NULL) || !relieve(tc)
-               ? block
-               : large_alloc(tc->heap, n, align, growing, zero);
+    return likely(block != NULL) || !relieve(tc) ? block
+                                                 : large_alloc(tc->heap, n, align, growing, zero);
 }
 
 void *heap_malloc(struct thread_cache *tc, size_t n)
@@ -184,8 +182,8 @@ void *heap_realloc(struct thread_cache *tc, void *p, size_t n)
         return NULL;
     if (block_is_inherited(h, d) ? n <= have && n > have / 2 : resize_in_place(h, d, have, n))
         return p;
-    void *block = n > CLASS_MAX ? big_alloc(tc, n, 1, large && n > have, NULL)
-                                : small_alloc(tc, class_of(n));
+    void *block =
+        n > CLASS_MAX ? big_alloc(tc, n, 1, large && n > have, NULL) : small_alloc(tc, class_of(n));
     if (!block)
         return n <= have ? p : NULL; /* a block that cannot shrink stays as it is */
     memcpy(block, p, n < have ? n : have);

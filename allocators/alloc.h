@@ -6,7 +6,7 @@
 #include "allocators/heap.h"
 
 void *heap_malloc(struct thread_cache *tc, size_t n);
-void *heap_calloc(struct thread_cache *tc, size_t n); /* of n bytes in all */
+void *heap_calloc(struct thread_cache *tc, size_t n);                 /* of n bytes in all */
 void *heap_memalign(struct thread_cache *tc, size_t align, size_t n); /* align: a power of two */
 /* Resize in place or by copy; NULL: no memory, the block is as it was. */
 void *heap_realloc(struct thread_cache *tc, void *p, size_t n);

@@ -193,7 +193,8 @@ static void look_run(struct checker *k, uint64_t c, uint64_t word)
     must(k, stamp == LARGE_LIVE || stamp == LARGE_FREED, "a huge block is neither live nor freed",
          off, stamp, LARGE_LIVE);
     /* One that is freed and waits for a snapshot may have given its memory back. */
-    for (uint32_t i = 0; i < n && stamp == LARGE_LIVE && !k->count && (uint64_t)i << CHUNK_SHIFT < bytes; i++) {
+    for (uint32_t i = 0;
+         i < n && stamp == LARGE_LIVE && !k->count && (uint64_t)i << CHUNK_SHIFT < bytes; i++) {
         uint64_t left = bytes - ((uint64_t)i << CHUNK_SHIFT);
         uint64_t pages = (left < CHUNK_BYTES ? left : CHUNK_BYTES) / OS_PAGE;
         const struct chunk *chunk = &k->v->chunks[c + i];

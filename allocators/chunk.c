@@ -258,7 +258,8 @@ uint32_t chunk_claim_run(struct heap *h, uint32_t n, uint64_t align)
 void chunk_huge_publish(struct heap *h, uint32_t first, uint32_t n)
 {
     uint64_t seen = get_acquire(h->chunks[first].word);
-    cas(chunk_huge, h->chunks[first].word, &seen, LAYOUT_CHUNK_WORD(CHUNK_HUGE, word_member(seen), n));
+    cas(chunk_huge, h->chunks[first].word, &seen,
+        LAYOUT_CHUNK_WORD(CHUNK_HUGE, word_member(seen), n));
 }
 
 bool chunk_huge_retract(struct heap *h, uint32_t first, uint64_t word)
@@ -287,7 +288,8 @@ void chunk_release_huge(struct heap *h, uint32_t first)
     for (uint32_t n = word_length(head); n > 1;) {
         n--;
         word_change(h, first + n, CHUNK_PART, LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, 0));
-        cas(chunk_shorten, h->chunks[first].word, &head, LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n));
+        cas(chunk_shorten, h->chunks[first].word, &head,
+            LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n));
         head = LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n);
         chunk_give(h, first + n, CHUNK_PART);
     }

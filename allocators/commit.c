@@ -14,7 +14,8 @@
 uint64_t ledger_recount(struct heap *h)
 {
     uint64_t seen = get_acquire(h->header->charged), sum = 0;
-    uint64_t members = get_acquire(h->header->members_high), high = get_acquire(h->header->chunk_high);
+    uint64_t members = get_acquire(h->header->members_high),
+             high = get_acquire(h->header->chunk_high);
     /* Hands first: what moves to its chunk meanwhile is counted twice, not never. */
     for (uint64_t slot = 0; slot < members; slot++)
         if (state_of(get(h->members[slot].state)) != MEMBER_FREE)
@@ -178,8 +179,8 @@ static void purge_run(struct heap *h, uint32_t first, uint32_t n)
         put_release(purge_uncommit, d->committed, 0);
         own_put(slice_mapped, d->mapped, 0);
     }
-    long rc = os_purge(at_off(h, (uint64_t)first << SLICE_SHIFT), (uint64_t)n << SLICE_SHIFT,
-                       h->shared);
+    long rc =
+        os_purge(at_off(h, (uint64_t)first << SLICE_SHIFT), (uint64_t)n << SLICE_SHIFT, h->shared);
     if (rc == 0)
         for (uint32_t i = first; i < first + n; i++)
             put_release(purge_clean, h->slices[i].dirty, 0);

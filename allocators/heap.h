@@ -15,9 +15,9 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Where malloc finds the list for a size: up to DIRECT_MAX without computing a class. */
-#define DIRECT_MAX     1024
-#define DIRECT_SIZES   (DIRECT_MAX / 16 + 1)
-#define DIRECT_ENTRIES (DIRECT_SIZES + CLASS_COUNT - CLASSES_TO_1024)
+#define DIRECT_MAX      1024
+#define DIRECT_SIZES    (DIRECT_MAX / 16 + 1)
+#define DIRECT_ENTRIES  (DIRECT_SIZES + CLASS_COUNT - CLASSES_TO_1024)
 #define CLASSES_TO_1024 32
 
 static inline unsigned direct_small(size_t n)
@@ -50,11 +50,11 @@ struct class_pages {
  * which a forking thread clears. */
 struct thread_cache {
     uint64_t direct[DIRECT_ENTRIES]; /* offset of the class_cell; 0: take the slow path */
-    uint64_t record_off; /* of the record; 0 in a forked child: nobody's home */
-    uint64_t id;         /* owner word of its pages; 0 in a forked child */
+    uint64_t record_off;             /* of the record; 0 in a forked child: nobody's home */
+    uint64_t id;                     /* owner word of its pages; 0 in a forked child */
     struct heap *heap;
     struct thread_record *record;
-    uint32_t hold_seq; /* mine.hold_seq when its pages were last looked through */
+    uint32_t hold_seq;         /* mine.hold_seq when its pages were last looked through */
     struct thread_cache *next; /* all of the process, whether in use or not */
     bool in_use;
     struct class_pages classes[CLASS_COUNT];
@@ -77,8 +77,8 @@ struct mine {
     uint64_t member_id; /* 0: wiped, this process is an unknown child */
     uint32_t lock;      /* futex: 0 free, 1 taken, 2 taken and waited for */
     uint32_t epoch_threads;
-    uint32_t chunks; /* owned */
-    uint32_t hold_seq;   /* last hold we made: pages older than it may be held */
+    uint32_t chunks;      /* owned */
+    uint32_t hold_seq;    /* last hold we made: pages older than it may be held */
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
     uint32_t holds_alive; /* of ours, not known to have ended */
     uint64_t holds_looked_ns;
@@ -89,19 +89,20 @@ struct mine {
     struct page_list held;              /* empty pages and freed large blocks under a hold */
     uint32_t held_purged;               /* up to this one of them the memory was given back */
     uint64_t held_bytes;                /* what those behind it have, at most */
-    char *spare; /* memory of the last small snapshot, see snapshot.c */
+    char *spare;                        /* memory of the last small snapshot, see snapshot.c */
     uint64_t spare_bytes;
-    struct thread_cache *caches;        /* also those whose thread has ended */
-    uint32_t caches_idle;               /* how many of them have no thread */
+    struct thread_cache *caches; /* also those whose thread has ended */
+    uint32_t caches_idle;        /* how many of them have no thread */
     char *caches_top, *caches_end;
-    uint32_t records, records_used;     /* slice that new records come from, and how many it has given */
+    uint32_t records,
+        records_used;         /* slice that new records come from, and how many it has given */
     struct chunk_info info[]; /* [chunk_count] */
 };
 
 struct heap {
     char *base; /* before attach: the address of a word that is odd, see seg_header.magic */
     struct slice *slices;
-    uint64_t slice_count; /* 0 before attach: every pointer is foreign */
+    uint64_t slice_count;         /* 0 before attach: every pointer is foreign */
     uint64_t link_key, link_mask; /* bits that no decoded link has */
     struct seg_header *header;
     struct chunk *chunks;
@@ -113,17 +114,17 @@ struct heap {
     uint64_t chunk_count, first_chunk;
     uint64_t member_id;
     uint64_t mine_bytes;
-    bool shared;    /* a named segment; false: private memory of this process */
-    bool can_open;  /* the file can (still) be opened by name */
-    bool unusable;  /* damage was found: nothing new is allocated in it */
+    bool shared;   /* a named segment; false: private memory of this process */
+    bool can_open; /* the file can (still) be opened by name */
+    bool unusable; /* damage was found: nothing new is allocated in it */
     uint64_t device, inode;
     uint64_t limit_pages, member_limit_pages; /* HSHM_SIZE, HSHM_MEMBER_SIZE in OS pages; 0 none */
     int64_t purge_delay_ms;
     uint64_t warm_pages;
-    bool reclaim;   /* HSHM_EXIT */
-    bool reserve;   /* HSHM_COMMIT */
-    bool zero;      /* HSHM_ZERO */
-    char *live_page; /* the mapping that keeps our liveness lock */
+    bool reclaim;             /* HSHM_EXIT */
+    bool reserve;             /* HSHM_COMMIT */
+    bool zero;                /* HSHM_ZERO */
+    char *live_page;          /* the mapping that keeps our liveness lock */
     struct slice **inherited; /* [chunk_count]: descriptors of a parent's chunk as they were at the
                                  fork; the pages they call used are our private copies */
     char path[256];
@@ -182,7 +183,7 @@ static inline uint32_t member_epoch(uint64_t id)
 }
 
 /* seg_member.state */
-#define MEMBER_STATE(state, epoch, recoverer) \
+#define MEMBER_STATE(state, epoch, recoverer)                                                      \
     ((uint64_t)(state) | (uint64_t)(epoch) << 8 | (uint64_t)(recoverer) << 40)
 static inline enum member_state state_of(uint64_t word)
 {
@@ -249,7 +250,7 @@ void heap_unlock(struct heap *h, struct guard g);
 
 extern struct heap main_heap;
 
-#define LAYOUT_CHUNK_WORD(state, member, length) \
+#define LAYOUT_CHUNK_WORD(state, member, length)                                                   \
     ((uint64_t)(state) | (uint64_t)(member) << 4 | (uint64_t)(length) << 40)
 static inline enum chunk_state word_state(uint64_t w)
 {

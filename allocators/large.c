@@ -279,10 +279,11 @@ bool large_resize(struct heap *h, struct slice *d, size_t size)
     uint32_t c = chunk_of(slice_index(h, d));
     if (bytes == get(d->bytes))
         return true;
-    if (bytes < size || bytes > h->chunk_count << CHUNK_SHIFT || page_is_held(h, d) || word_member(get(h->chunks[c].word)) != h->member_id)
+    if (bytes < size || bytes > h->chunk_count << CHUNK_SHIFT || page_is_held(h, d) ||
+        word_member(get(h->chunks[c].word)) != h->member_id)
         return false;
     struct guard g = heap_lock(h);
-    bool done = is_huge(h, d) ? huge_resize(h, d, bytes)
+    bool done = is_huge(h, d)               ? huge_resize(h, d, bytes)
                 : bytes > own_get(d->bytes) ? slices_grow(h, d, bytes)
                                             : slices_shrink(h, d, bytes);
     heap_unlock(h, g);

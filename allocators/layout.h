@@ -39,9 +39,9 @@
 #define CHUNK_SLICES  64
 #define REGION_SHIFT  18 /* the largest page: free-list links never leave 256 KiB */
 
-#define MEMBER_MAX   4094
-#define HOLD_MAX     1024
-#define WINDOW_MIN   (UINT64_C(64) << 20)
+#define MEMBER_MAX 4094
+#define HOLD_MAX   1024
+#define WINDOW_MIN (UINT64_C(64) << 20)
 
 /* Where segments are mapped.  Free in every program we have looked at: above
  * V8's maps, below PIE executables, outside what ASan and valgrind take.
@@ -90,13 +90,13 @@ typedef struct {
 enum seg_state { SEG_LIVE = 1, SEG_REMOVING = 2, SEG_REMOVED = 3 };
 
 struct seg_header {
-    uint64_t magic; /* the empty thread cache takes offset 0 for a page: this word is that page's
+    uint64_t magic;  /* the empty thread cache takes offset 0 for a page: this word is that page's
                        'free' field, and odd means "no free block" */
-    uint32_t format;       /*   8  SEG_FORMAT of the creator */
-    uint32_t abi;          /*  12  layout_abi(): sizes of the structures and the OS page */
-    uint64_t base;         /*  16  address at which every member maps offset 0 */
-    uint64_t window;       /*  24  bytes mapped, a power of two; also the size of the file */
-    uint64_t limit;        /*  32  HSHM_SIZE in bytes */
+    uint32_t format; /*   8  SEG_FORMAT of the creator */
+    uint32_t abi;    /*  12  layout_abi(): sizes of the structures and the OS page */
+    uint64_t base;   /*  16  address at which every member maps offset 0 */
+    uint64_t window; /*  24  bytes mapped, a power of two; also the size of the file */
+    uint64_t limit;  /*  32  HSHM_SIZE in bytes */
     uint64_t chunks_off;   /*  40 */
     uint64_t slices_off;   /*  48 */
     uint64_t kept_off;     /*  56 */
@@ -126,8 +126,8 @@ struct seg_header {
     sh64_t snapshots;     /* 280  statistics of fork */
     sh64_t snapshot_bytes;
     sh64_t snapshot_ns;
-    sh64_t orphans;   /* 304  chunks in state ORPHAN (a hint) */
-    sh64_t holds_high; /* 312  entries of the hold table ever used, all backed */
+    sh64_t orphans;      /* 304  chunks in state ORPHAN (a hint) */
+    sh64_t holds_high;   /* 312  entries of the hold table ever used, all backed */
     sh64_t members_high; /* 320  slots ever used, all backed */
     sh64_t kept_members; /* 328  members that ended and left blocks, since reclaim last freed all */
     sh64_t reserved1[22];
@@ -159,27 +159,27 @@ enum member_state {
 };
 
 struct seg_member {
-    sh64_t state;       /*   0  enum member_state | epoch << 8 | (recoverer's slot + 1) << 40 */
-    sh64_t pid;         /*   8  as its own pid namespace sees it: for people, never for decisions */
-    sh64_t start_ns;    /*  16  CLOCK_REALTIME of attach */
-    sh64_t parent;      /*  24  member id of the forking parent, or 0 */
-    sh64_t dead_ms;     /*  32  CLOCK_BOOTTIME when its lock was first seen gone */
-    sh64_t settings;    /*  40  bit 0: HSHM_EXIT=reclaim */
-    sh64_t charged;     /*  48  OS pages charged to this member (HSHM_MEMBER_SIZE) */
-    sh64_t pending;     /*  56  others freed large blocks of ours: look at our chunks */
-    sh64_t threads;     /*  64  living thread caches */
-    sh64_t mallocs;     /*  72  calls, counted with HSHM_STATS=calls */
-    sh64_t callocs;     /*  80 */
-    sh64_t reallocs;    /*  88 */
-    sh64_t frees;       /*  96 */
-    sh64_t bytes_out;   /* 104  bytes that went to libc instead */
-    sh64_t uid;         /* 112 */
-    sh64_t forks;       /* 120 */
-    sh64_t fork_bytes;  /* 128 */
-    sh64_t charging;    /* 136  OS pages charged that no chunk bears yet */
+    sh64_t state;      /*   0  enum member_state | epoch << 8 | (recoverer's slot + 1) << 40 */
+    sh64_t pid;        /*   8  as its own pid namespace sees it: for people, never for decisions */
+    sh64_t start_ns;   /*  16  CLOCK_REALTIME of attach */
+    sh64_t parent;     /*  24  member id of the forking parent, or 0 */
+    sh64_t dead_ms;    /*  32  CLOCK_BOOTTIME when its lock was first seen gone */
+    sh64_t settings;   /*  40  bit 0: HSHM_EXIT=reclaim */
+    sh64_t charged;    /*  48  OS pages charged to this member (HSHM_MEMBER_SIZE) */
+    sh64_t pending;    /*  56  others freed large blocks of ours: look at our chunks */
+    sh64_t threads;    /*  64  living thread caches */
+    sh64_t mallocs;    /*  72  calls, counted with HSHM_STATS=calls */
+    sh64_t callocs;    /*  80 */
+    sh64_t reallocs;   /*  88 */
+    sh64_t frees;      /*  96 */
+    sh64_t bytes_out;  /* 104  bytes that went to libc instead */
+    sh64_t uid;        /* 112 */
+    sh64_t forks;      /* 120 */
+    sh64_t fork_bytes; /* 128 */
+    sh64_t charging;   /* 136  OS pages charged that no chunk bears yet */
     sh64_t reserved[10];
-    char name[32];      /* 224  program, NUL-terminated */
-    char message[384];  /* 256  last line it had to say */
+    char name[32];     /* 224  program, NUL-terminated */
+    char message[384]; /* 256  last line it had to say */
     sh64_t reserved1[432];
 };
 AT(seg_member, state, 0);
@@ -218,12 +218,13 @@ enum chunk_state { CHUNK_FREE = 0, CHUNK_OWNED, CHUNK_ORPHAN, CHUNK_PART, CHUNK_
 
 struct chunk {
     sh64_t word;
-    sh64_t free_slices; /*  8  bit set = free; the owner's, recomputed from slice.kind after death */
-    sh64_t pending;     /* 16  hint: slices whose large block somebody else freed */
-    sh32_t charged;     /* 24  OS pages charged for it */
-    sh32_t dirty;       /* 28  enum chunk_dirt */
-    sh64_t former;      /* 32  the member that owned it last: its pages may still be mapped there */
-    sh32_t described;   /* 40  1: its descriptors are backed, and charged to it */
+    sh64_t
+        free_slices;  /*  8  bit set = free; the owner's, recomputed from slice.kind after death */
+    sh64_t pending;   /* 16  hint: slices whose large block somebody else freed */
+    sh32_t charged;   /* 24  OS pages charged for it */
+    sh32_t dirty;     /* 28  enum chunk_dirt */
+    sh64_t former;    /* 32  the member that owned it last: its pages may still be mapped there */
+    sh32_t described; /* 40  1: its descriptors are backed, and charged to it */
     sh32_t reserved[5]; /*     the size, stamp and holds of a huge block are in its first slice */
 };
 SIZE(chunk, 64);
@@ -298,24 +299,24 @@ struct slice {
     sh32_t used;   /* 40  blocks handed out and not back on a list of the owner */
     sh16_t capacity; /* 44  blocks linked so far */
     sh16_t reserved; /* 46  blocks that fit */
-    sh8_t kind;    /* 48  enum slice_kind */
-    sh8_t cls;     /* 49  size class of a PAGE */
-    sh8_t flags;   /* 50  enum page_flag */
-    sh8_t back;    /* 51  TAIL: slices back to the first */
-    sh32_t span;   /* 52  slices in the page or block */
-    sh64_t audit;  /* 56  block that a dead freer may have left on no list */
+    sh8_t kind;      /* 48  enum slice_kind */
+    sh8_t cls;       /* 49  size class of a PAGE */
+    sh8_t flags;     /* 50  enum page_flag */
+    sh8_t back;      /* 51  TAIL: slices back to the first */
+    sh32_t span;     /* 52  slices in the page or block */
+    sh64_t audit;    /* 56  block that a dead freer may have left on no list */
     /* second line */
     sh16_t committed; /* 64  a bit per OS page: charged; backed if it was populated */
     sh16_t dirty;     /* 66  a bit per OS page: may hold non-zero bytes */
     sh16_t mapped;    /* 68  a bit per OS page: populated in the owner's address space */
     sh16_t reserved0;
-    sh32_t next;      /* 72  links of the owner's list of pages, slice indices */
-    sh32_t prev;      /* 76 */
-    sh64_t cell;      /* 80  the owner's class_cell, also while 'home' says nobody; 0 none */
-    sh64_t bytes;     /* 88  LARGE: size in bytes as promised */
+    sh32_t next;       /* 72  links of the owner's list of pages, slice indices */
+    sh32_t prev;       /* 76 */
+    sh64_t cell;       /* 80  the owner's class_cell, also while 'home' says nobody; 0 none */
+    sh64_t bytes;      /* 88  LARGE: size in bytes as promised */
     sh32_t hold_birth; /* 96  hold_seq when the page was made: older holds do not cover it */
     sh32_t hold_last;  /* 100 newest hold that covers it; 0 none */
-    sh64_t step;      /* 104 OS pages of the next extension */
+    sh64_t step;       /* 104 OS pages of the next extension */
     sh64_t reserved1[2];
 };
 AT(slice, remote, 16);
@@ -352,7 +353,8 @@ static_assert(SEG_MEMBERS_OFF + MEMBER_MAX * sizeof(struct seg_member) <= SEG_CH
 static inline uint32_t layout_abi(void)
 {
     return (uint32_t)(sizeof(struct seg_header) ^ sizeof(struct seg_member) << 4 ^
-                      sizeof(struct slice) << 12 ^ sizeof(struct chunk) << 20 ^ (OS_PAGE >> 12) << 28);
+                      sizeof(struct slice) << 12 ^ sizeof(struct chunk) << 20 ^
+                      (OS_PAGE >> 12) << 28);
 }
 
 static inline uint64_t round_up(uint64_t n, uint64_t unit)

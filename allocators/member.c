@@ -42,9 +42,8 @@ static uint64_t slot_try(struct heap *h, uint32_t slot, const char *reopen, enum
 {
     struct seg_member *member = &h->members[slot];
     uint64_t seen = get_acquire(member->state);
-    if (state_of(seen) != MEMBER_FREE || 
-        !witness_make(reopen, reopen == h->path ? h->inode : 0, LOCK_MEMBER(slot),
-                      state == MEMBER_CHILD, w))
+    if (state_of(seen) != MEMBER_FREE || !witness_make(reopen, reopen == h->path ? h->inode : 0,
+                                                       LOCK_MEMBER(slot), state == MEMBER_CHILD, w))
         return 0;
     uint32_t epoch = (state_epoch(seen) + 1) & ((1u << EPOCH_BITS) - 1);
     /* With the lock held nobody takes us for dead once the state is set. */
@@ -103,8 +102,8 @@ bool member_alive(struct heap *h, uint32_t slot)
     if (fd < 0)
         return true;
     struct os_file file;
-    bool alive = os_fstat(fd, &file) < 0 || file.inode != h->inode ||
-                 os_lock_held(fd, LOCK_MEMBER(slot));
+    bool alive =
+        os_fstat(fd, &file) < 0 || file.inode != h->inode || os_lock_held(fd, LOCK_MEMBER(slot));
     os_close(fd);
     return alive;
 }

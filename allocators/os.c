@@ -203,13 +203,17 @@ long os_space(const char *path, uint64_t *total, uint64_t *available)
 
 long os_lock(long fd, uint64_t byte)
 {
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1 };
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1
+    };
     return os_call(SYS_fcntl, fd, F_OFD_SETLK, (long)&lock, 0, 0, 0);
 }
 
 bool os_lock_any(long fd, uint64_t byte, uint64_t n)
 {
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)n };
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)n
+    };
     if (n == 0)
         return false;
     return os_call(SYS_fcntl, fd, F_OFD_GETLK, (long)&lock, 0, 0, 0) < 0 || lock.l_type != F_UNLCK;
@@ -226,7 +230,8 @@ long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind
 {
     int flags = MAP_FIXED_NOREPLACE | (kind == OS_MAP_SHARED ? MAP_SHARED : MAP_PRIVATE) |
                 (fd < 0 ? MAP_ANONYMOUS : 0) | (noreserve ? MAP_NORESERVE : 0);
-    long got = os_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, (long)off);
+    long got =
+        os_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, (long)off);
     if (got < 0 && got > -4096)
         return got;
     if ((void *)got != at) { /* a kernel before 4.17 takes the address as a hint */
@@ -246,7 +251,7 @@ long os_map_over(void *at, uint64_t bytes)
 void *os_map(uint64_t bytes, bool noreserve)
 {
     long got = os_call(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | (noreserve ? MAP_NORESERVE : 0), -1, 0);
+                       MAP_PRIVATE | MAP_ANONYMOUS | (noreserve ? MAP_NORESERVE : 0), -1, 0);
     return got < 0 && got > -4096 ? NULL : (void *)got;
 }
 
@@ -274,7 +279,7 @@ void os_unmap(void *at, uint64_t bytes)
 long os_move(void *from, uint64_t bytes, void *to)
 {
     long got = os_call(SYS_mremap, (long)from, (long)bytes, (long)bytes,
-                        MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0);
+                       MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0);
     return got < 0 && got > -4096 ? got : 0;
 }
 
@@ -374,7 +379,7 @@ uint64_t os_ram_bytes(void)
 {
     struct sysinfo si;
     return os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) < 0 ? UINT64_C(1) << 30
-                                                               : (uint64_t)si.totalram * si.mem_unit;
+                                                              : (uint64_t)si.totalram * si.mem_unit;
 }
 
 /* MemAvailable plus free swap: what a snapshot may take. */

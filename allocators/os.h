@@ -46,9 +46,9 @@ bool os_lock_held(long fd, uint64_t byte); /* by another open file description; 
 enum os_map { OS_MAP_SHARED, OS_MAP_PRIVATE };
 /* Map at exactly 'at' without replacing anything; fd < 0: anonymous.  Returns 0 or -E. */
 long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind, bool noreserve);
-long os_map_over(void *at, uint64_t bytes); /* fresh private memory over whatever is there */
-void *os_map(uint64_t bytes, bool noreserve); /* private, anywhere; NULL if refused */
-void *os_map_header(long fd);                 /* the first page of a file, writable */
+long os_map_over(void *at, uint64_t bytes);    /* fresh private memory over whatever is there */
+void *os_map(uint64_t bytes, bool noreserve);  /* private, anywhere; NULL if refused */
+void *os_map_header(long fd);                  /* the first page of a file, writable */
 void *os_map_page(long fd, bool for_children); /* one shared page of a file, to keep it open */
 void os_unmap(void *at, uint64_t bytes);
 long os_move(void *from, uint64_t bytes, void *to); /* mremap over whatever is at 'to' */
@@ -60,9 +60,9 @@ long os_purge(void *at, uint64_t bytes, bool shared);
 extern int (*os_madvise_hook)(void *, size_t, int);
 
 /* ---- time, chance, threads -------------------------------------------------- */
-uint64_t os_now_ms(void);   /* coarse, monotonic, counts suspend: for decays and graces */
-uint64_t os_now_ns(void);   /* wall clock, for people */
-uint64_t os_boot_ns(void);  /* precise monotonic, for durations */
+uint64_t os_now_ms(void);  /* coarse, monotonic, counts suspend: for decays and graces */
+uint64_t os_now_ns(void);  /* wall clock, for people */
+uint64_t os_boot_ns(void); /* precise monotonic, for durations */
 void os_random(void *buf, size_t len);
 void os_boot_id(uint64_t id[2]);
 long os_pid(void);

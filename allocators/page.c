@@ -62,7 +62,8 @@ void page_end(struct heap *h, struct slice *d)
 static void link_blocks(struct heap *h, struct slice *d, uint32_t from, uint32_t to)
 {
     struct class_cell *cell = cell_at(h, own_get(d->cell));
-    uint64_t size = class_bytes(own_get(d->cls)), first = slice_off(h, d) + from * size, off = first;
+    uint64_t size = class_bytes(own_get(d->cls)), first = slice_off(h, d) + from * size,
+             off = first;
     for (uint32_t i = from; i + 1 < to; i++, off += size)
         link_write(h, off, off + size);
     link_write(h, off, own_get(cell->free));

@@ -36,7 +36,8 @@ static bool in_flight(struct heap *h, uint64_t off)
 {
     uint64_t high = get_acquire(h->header->chunk_high);
     for (uint64_t c = h->first_chunk; c < high; c++)
-        for (uint32_t i = 0; word_state(get(h->chunks[c].word)) == CHUNK_OWNED && i < CHUNK_SLICES; i++) {
+        for (uint32_t i = 0; word_state(get(h->chunks[c].word)) == CHUNK_OWNED && i < CHUNK_SLICES;
+             i++) {
             struct slice *d = &h->slices[c * CHUNK_SLICES + i];
             if (get(d->kind) == SLICE_RECORDS && slice_in_flight(h, d, off))
                 return true;
@@ -99,7 +100,8 @@ static uint64_t reclaim_locked(struct thread_cache *tc)
     struct heap *h = tc->heap;
     uint64_t bytes = 0, high = get_acquire(h->header->chunk_high);
     struct guard g = heap_lock(h);
-    while (adopt_chunk(h)) /* what has no owner becomes ours first: nobody allocates there meanwhile */
+    while (
+        adopt_chunk(h)) /* what has no owner becomes ours first: nobody allocates there meanwhile */
         ;
     heap_unlock(h, g);
     for (uint64_t c = h->first_chunk; c < high; c++) {

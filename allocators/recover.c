@@ -117,8 +117,8 @@ static void records_each(struct heap *h, const struct dead *dead, record_visitor
     }
 }
 
-static void record_finish_step(struct heap *h, const struct dead *dead, struct thread_record *record,
-                               void *done)
+static void record_finish_step(struct heap *h, const struct dead *dead,
+                               struct thread_record *record, void *done)
 {
     *(bool *)done &= finish_step(h, dead, &record->step);
 }
@@ -297,7 +297,8 @@ static void chunk_recover(struct heap *h, const struct dead *dead, uint32_t c)
 
 typedef bool page_visitor(struct heap *h, const struct dead *dead, struct slice *d, void *ctx);
 
-static bool pages_each(struct heap *h, const struct dead *dead, uint32_t c, page_visitor *visit, void *ctx)
+static bool pages_each(struct heap *h, const struct dead *dead, uint32_t c, page_visitor *visit,
+                       void *ctx)
 {
     for (uint32_t i = 0; i < CHUNK_SLICES;) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
@@ -471,7 +472,8 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool *early)
     bool left = false;
     struct dead dead = { member_id_make(slot, epoch), slot, get(m->settings) & 1, &left };
     bool done = member_recover(h, &dead);
-    put_release(member_state, m->state, MEMBER_STATE(done ? MEMBER_FREE : MEMBER_LEAVING, epoch, 0));
+    put_release(member_state, m->state,
+                MEMBER_STATE(done ? MEMBER_FREE : MEMBER_LEAVING, epoch, 0));
     if (done)
         fetch_add(members_ended, h->header->members_ended, 1);
     if (done && left && !dead.reclaim)

@@ -99,7 +99,8 @@ static void view_open(struct heap *h)
 
 bool mine_make(struct heap *h)
 {
-    h->mine_bytes = round_up(sizeof(struct mine) + h->chunk_count * sizeof(struct chunk_info), OS_PAGE);
+    h->mine_bytes =
+        round_up(sizeof(struct mine) + h->chunk_count * sizeof(struct chunk_info), OS_PAGE);
     h->mine = os_map(h->mine_bytes, true);
     if (!h->mine)
         return false;
@@ -134,14 +135,15 @@ static bool overlap_each(const char *name, void *ctx)
     struct overlap *o = ctx;
     struct seg_header header;
     if (strncmp(name, SEGMENT_PREFIX, sizeof SEGMENT_PREFIX - 1) != 0 ||
-        append(o->path, append(o->path, 0, sizeof o->path, SEGMENT_DIR "/"), sizeof o->path, name) >=
-            sizeof o->path)
+        append(o->path, append(o->path, 0, sizeof o->path, SEGMENT_DIR "/"), sizeof o->path,
+               name) >= sizeof o->path)
         return true;
     long fd = os_open(o->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return true;
-    if (os_pread(fd, &header, sizeof header, 0) == (long)sizeof header && header.magic == SEG_MAGIC &&
-        header.base < o->base + o->window && o->base < header.base + header.window)
+    if (os_pread(fd, &header, sizeof header, 0) == (long)sizeof header &&
+        header.magic == SEG_MAGIC && header.base < o->base + o->window &&
+        o->base < header.base + header.window)
         o->found = true;
     os_close(fd);
     return !o->found;
@@ -208,8 +210,8 @@ static uint64_t window_map(long fd, uint64_t *window, bool shared, long *why)
                 *why = rc;
                 break;
             }
-            rc = os_map_at((void *)base, *window, fd, 0,
-                                shared ? OS_MAP_SHARED : OS_MAP_PRIVATE, true);
+            rc = os_map_at((void *)base, *window, fd, 0, shared ? OS_MAP_SHARED : OS_MAP_PRIVATE,
+                           true);
             if (rc == 0)
                 return base;
             *why = rc;
@@ -430,8 +432,8 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
             joined = fd > 0 ? JOINED : fd == 0 ? JOIN_AGAIN : JOIN_REFUSED;
         }
         if (fd < 0) {
-            *why = fd == -EACCES ? "no permission"
-                   : fd == -ELOOP ? "it is a symbolic link"
+            *why = fd == -EACCES   ? "no permission"
+                   : fd == -ELOOP  ? "it is a symbolic link"
                    : fd == -ENOSPC ? "no room in its file system"
                    : fd == -EFBIG  ? "RLIMIT_FSIZE is too small for it"
                    : fd == -ENOMEM ? "no memory, or no room for its addresses (RLIMIT_AS)"
@@ -484,8 +486,8 @@ static bool members_stay_fd(long fd, const struct seg_header *header, uint32_t e
     for (uint64_t slot = 0; slot < high && slot < MEMBER_MAX; slot++) {
         if (slot == except || !os_lock_held(fd, LOCK_MEMBER(slot)))
             continue;
-        if (os_pread(fd, &state, sizeof state, SEG_MEMBERS_OFF + slot * sizeof(struct seg_member)) !=
-                sizeof state ||
+        if (os_pread(fd, &state, sizeof state,
+                     SEG_MEMBERS_OFF + slot * sizeof(struct seg_member)) != sizeof state ||
             state_of(state) != MEMBER_LEAVING)
             return true;
     }

@@ -27,33 +27,30 @@ extern uint8_t site_hits[SITE_COUNT];
 #define SITE_HERE(site) ((void)SITE_##site)
 #endif
 
-#define own_get(f) ((f).raw_)
+#define own_get(f)          ((f).raw_)
 #define own_put(site, f, v) (SITE_HERE(site), (void)((f).raw_ = (v)))
 
 #define get(f)         __atomic_load_n(&(f).raw_, __ATOMIC_RELAXED)
 #define get_acquire(f) __atomic_load_n(&(f).raw_, __ATOMIC_ACQUIRE)
 
-#define put(site, f, v) \
-    (SITE_HERE(site), __atomic_store_n(&(f).raw_, (v), __ATOMIC_RELAXED))
-#define put_release(site, f, v) \
+#define put(site, f, v) (SITE_HERE(site), __atomic_store_n(&(f).raw_, (v), __ATOMIC_RELAXED))
+#define put_release(site, f, v)                                                                    \
     (SITE_HERE(site), __atomic_store_n(&(f).raw_, (v), __ATOMIC_RELEASE))
 
 /* Succeeds: acq_rel.  Fails: acquire, and *expected is what was there. */
-#define cas(site, f, expected, desired)                                                       \
-    (SITE_HERE(site), __atomic_compare_exchange_n(&(f).raw_, (expected), (desired), false,    \
+#define cas(site, f, expected, desired)                                                            \
+    (SITE_HERE(site), __atomic_compare_exchange_n(&(f).raw_, (expected), (desired), false,         \
                                                   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-#define fetch_add(site, f, v) \
+#define fetch_add(site, f, v)                                                                      \
     (SITE_HERE(site), __atomic_fetch_add(&(f).raw_, (v), __ATOMIC_RELAXED))
-#define fetch_add_release(site, f, v) \
+#define fetch_add_release(site, f, v)                                                              \
     (SITE_HERE(site), __atomic_fetch_add(&(f).raw_, (v), __ATOMIC_RELEASE))
-#define fetch_sub(site, f, v) \
+#define fetch_sub(site, f, v)                                                                      \
     (SITE_HERE(site), __atomic_fetch_sub(&(f).raw_, (v), __ATOMIC_RELAXED))
-#define fetch_or(site, f, v) \
-    (SITE_HERE(site), __atomic_fetch_or(&(f).raw_, (v), __ATOMIC_ACQ_REL))
-#define fetch_and(site, f, v) \
+#define fetch_or(site, f, v) (SITE_HERE(site), __atomic_fetch_or(&(f).raw_, (v), __ATOMIC_ACQ_REL))
+#define fetch_and(site, f, v)                                                                      \
     (SITE_HERE(site), __atomic_fetch_and(&(f).raw_, (v), __ATOMIC_ACQ_REL))
-#define swap(site, f, v) \
-    (SITE_HERE(site), __atomic_exchange_n(&(f).raw_, (v), __ATOMIC_ACQ_REL))
+#define swap(site, f, v) (SITE_HERE(site), __atomic_exchange_n(&(f).raw_, (v), __ATOMIC_ACQ_REL))
 
 /* The stores before this reach memory before those after it, as seen by who
  * finds us dead.  x86 keeps the order of stores; the compiler must too. */

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLASS_MAX   UINT32_C(32768) /* larger blocks are runs of slices of their own */
+#define CLASS_MAX UINT32_C(32768) /* larger blocks are runs of slices of their own */
 
 /* Size class of n, 1 <= n <= CLASS_MAX. */
 static inline unsigned class_of(size_t n)

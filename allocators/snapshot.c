@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#define COPY_STEP (UINT64_C(256) << 10)
-#define HUGE_PAGE (UINT64_C(2) << 20)
+#define COPY_STEP  (UINT64_C(256) << 10)
+#define HUGE_PAGE  (UINT64_C(2) << 20)
 #define SPARE_MAX  (UINT64_C(4) << 20)  /* of what a copy has the parent keeps its memory */
 #define SPARE_AREA (UINT64_C(16) << 20) /* if it does not take more address space than this */
 
@@ -21,8 +21,8 @@
  * of a slice under a hold; so neighbours are one run whatever they hold. */
 struct snapshot_run {
     uint64_t off, bytes;
-    uint64_t at;   /* in the copy */
-    uint64_t data; /* of it, what is copied */
+    uint64_t at;      /* in the copy */
+    uint64_t data;    /* of it, what is copied */
     bool descriptors; /* a chunk's descriptors: they stay in the copy */
 };
 
@@ -248,11 +248,13 @@ static bool run_copy(struct heap *h, struct snapshot *s, struct snapshot_run *ru
     }
     if (run->bytes >= HUGE_PAGE && s->bytes > SPARE_MAX && run->data >= run->bytes - run->bytes / 8)
         os_advise(s->copy + run->at, run->bytes, MADV_HUGEPAGE);
-    uint64_t first = run->off >> SLICE_SHIFT, end = (run->off + run->bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    uint64_t first = run->off >> SLICE_SHIFT,
+             end = (run->off + run->bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
     for (uint64_t i = first; i < end;) {
         struct slice *d = &h->slices[i];
         if (s->recycled && get(d->kind) == SLICE_LARGE) /* what is not copied has to be zero */
-            os_advise(s->copy + run->at + (slice_off(h, d) - run->off), get(d->bytes), MADV_DONTNEED);
+            os_advise(s->copy + run->at + (slice_off(h, d) - run->off), get(d->bytes),
+                      MADV_DONTNEED);
         if (!slice_data(h, s, d, copy_data))
             return false;
         uint64_t huge = round_up(get(d->bytes), SLICE_BYTES) >> SLICE_SHIFT;
@@ -325,7 +327,8 @@ static bool file_is_reachable(struct heap *h)
 long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most)
 {
     recover_sometimes(h); /* earlier children */
-    *s = (struct snapshot){ .hold_index = -1, .fd = -1, .active = true, .started_ns = os_boot_ns() };
+    *s =
+        (struct snapshot){ .hold_index = -1, .fd = -1, .active = true, .started_ns = os_boot_ns() };
     s->guard = heap_lock(h);
     s->detached = !file_is_reachable(h);
     bool done = (kind == SNAPSHOT_NONE && !s->detached) || cover(h, s, most);
@@ -383,7 +386,8 @@ bool snapshot_measure(struct heap *h, uint64_t *bytes)
 static void copy_into_place(struct heap *h, struct snapshot *s)
 {
     if (!h->inherited)
-        h->inherited = os_map(h->chunk_count * sizeof *h->inherited, true); /* NOLINT(bugprone-sizeof-expression): an array of pointers */
+        h->inherited = os_map(h->chunk_count * sizeof *h->inherited,
+                              true); /* NOLINT(bugprone-sizeof-expression): an array of pointers */
     uint64_t kept = 0;
     for (uint64_t i = 0; i < s->run_count; i++) {
         const struct snapshot_run *run = &s->runs[i];
@@ -424,7 +428,8 @@ void snapshot_child(struct heap *h, struct snapshot *s, const char *program)
     h->mine->member_id = h->member_id;
     h->mine->recovered_ms = (uint32_t)os_now_ms(); /* the parent has looked */
     member_describe(h, member_slot(h->member_id), program, parent);
-    put_release(member_state, h->me->state, MEMBER_STATE(MEMBER_LIVE, member_epoch(h->member_id), 0));
+    put_release(member_state, h->me->state,
+                MEMBER_STATE(MEMBER_LIVE, member_epoch(h->member_id), 0));
     os_signals_restore(s->guard.signals);
 }
 
@@ -460,7 +465,8 @@ void inherited_free(struct heap *h, struct slice *d, uint64_t off)
     if (used)
         own_put(inherited, d->used, used - 1);
     if (used == 1)
-        os_advise(at_off(h, start), round_up((uint64_t)own_get(d->capacity) * class_bytes(own_get(d->cls)), OS_PAGE),
+        os_advise(at_off(h, start),
+                  round_up((uint64_t)own_get(d->capacity) * class_bytes(own_get(d->cls)), OS_PAGE),
                   MADV_DONTNEED);
 }
 

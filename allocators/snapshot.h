@@ -25,10 +25,10 @@ struct snapshot {
     uint64_t started_ns;
     char *area, *copy; /* as mapped; from the first huge page's boundary */
     uint64_t area_bytes, copy_bytes;
-    bool recycled; /* the area was used by an earlier copy */
-    struct snapshot_run *now; /* the one that is being copied */
+    bool recycled;               /* the area was used by an earlier copy */
+    struct snapshot_run *now;    /* the one that is being copied */
     uint64_t data_from, data_to; /* known to have memory, when last asked */
-    long fd;                  /* to ask which parts of blocks have memory; -1: not yet */
+    long fd;                     /* to ask which parts of blocks have memory; -1: not yet */
     struct snapshot_run *runs;
     uint64_t run_count, run_room;
     bool active;   /* false: nothing to do for this heap */

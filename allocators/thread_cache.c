@@ -335,7 +335,8 @@ static struct thread_record *record_make(struct heap *h)
         m->records = first;
         m->records_used = 0;
     }
-    uint64_t off = ((uint64_t)m->records << SLICE_SHIFT) + m->records_used * sizeof(struct thread_record);
+    uint64_t off =
+        ((uint64_t)m->records << SLICE_SHIFT) + m->records_used * sizeof(struct thread_record);
     if (!commit_range(h, off, sizeof(struct thread_record), true, NULL))
         return NULL;
     struct thread_record *record = at_off(h, off);

@@ -20,7 +20,8 @@ void *bootstrap_alloc(size_t n, size_t align)
         end = at + round_up(n ? n : 1, 16);
         if (end > BOOTSTRAP_BYTES)
             return NULL;
-    } while (!__atomic_compare_exchange_n(&top, &seen, end, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (
+        !__atomic_compare_exchange_n(&top, &seen, end, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     *(size_t *)(void *)(arena + at - 16) = n;
     return arena + at;
 }

@@ -5,9 +5,9 @@
  * and clone() run none: their wrappers do the same around them.  vfork(),
  * posix_spawn() and clone(CLONE_VM) share the address space and need nothing.
  */
-#include "preload/preload.h"
 #include "allocators/snapshot.h"
 #include "config/log.h"
+#include "preload/preload.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -32,9 +32,10 @@ static uint64_t most_bytes(void)
 
 static void say_refused(uint64_t bytes)
 {
-    log_line("fork refused: no room for a snapshot of %zuB (HSHM_FORK_MAX, free memory, the limits of "
-             "the process; HSHM_FORK=share or view copy less)",
-             (size_t)bytes);
+    log_line(
+        "fork refused: no room for a snapshot of %zuB (HSHM_FORK_MAX, free memory, the limits of "
+        "the process; HSHM_FORK=share or view copy less)",
+        (size_t)bytes);
 }
 
 static void prepare(void)

@@ -1,8 +1,8 @@
 /* info.c - what programs ask about their heap, and the report at exit. */
-#include "preload/preload.h"
 #include "allocators/adopt.h"
 #include "allocators/page.h"
 #include "config/log.h"
+#include "preload/preload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +37,8 @@ static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
         if (get(d->kind) == SLICE_PAGE) {
             u->pages++;
             /* An idle page is counted once more, see cache_note_empty(). */
-            uint32_t used = get(d->used), free = freed_remotely(h, d) + !!(get(d->flags) & PAGE_IDLE);
+            uint32_t used = get(d->used),
+                     free = freed_remotely(h, d) + !!(get(d->flags) & PAGE_IDLE);
             u->used += (size_t)(used > free ? used - free : 0) * class_bytes(get(d->cls));
         } else if (get(d->kind) == SLICE_LARGE) {
             u->large++;
@@ -134,8 +135,8 @@ EXPORT int malloc_trim(size_t pad)
 EXPORT void malloc_stats(void)
 {
     struct usage u = usage_now();
-    fprintf(stderr, "Segment %s:\nsystem bytes     = %10zu\nin use bytes     = %10zu\n", main_heap.name,
-            u.held, u.used);
+    fprintf(stderr, "Segment %s:\nsystem bytes     = %10zu\nin use bytes     = %10zu\n",
+            main_heap.name, u.held, u.used);
     fprintf(stderr, "large blocks     = %10zu\nlarge block bytes= %10zu\n", u.large, u.large_bytes);
 }
 

@@ -1,9 +1,9 @@
 /* init.c - from nothing to a heap, in the first call that needs one. */
-#include "preload/preload.h"
 #include "allocators/recover.h"
 #include "allocators/segment.h"
 #include "allocators/thread_cache.h"
 #include "config/log.h"
+#include "preload/preload.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -157,7 +157,8 @@ static enum preload_mode choose(void)
 static void needs_slow_path(void)
 {
     preload_slow = option_has_word(OPT_STATS, "calls") || option_number(OPT_MIN_BLOCK) ||
-                   option_number(OPT_MAX_BLOCK) || option_number(OPT_ALLOCATOR) != ALLOCATOR_THREAD ||
+                   option_number(OPT_MAX_BLOCK) ||
+                   option_number(OPT_ALLOCATOR) != ALLOCATOR_THREAD ||
                    option_number(OPT_CHECK) == CHECK_FULL;
 }
 
@@ -166,7 +167,8 @@ void preload_start(void)
     enum preload_mode seen = MODE_NEW;
     if (!__atomic_compare_exchange_n(&preload_mode, &seen, MODE_STARTING, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE)) {
-        while (!tls_state.starting && __atomic_load_n(&preload_mode, __ATOMIC_ACQUIRE) == MODE_STARTING)
+        while (!tls_state.starting &&
+               __atomic_load_n(&preload_mode, __ATOMIC_ACQUIRE) == MODE_STARTING)
             sched_yield();
         return;
     }

@@ -3,11 +3,11 @@
  * malloc and free come first: their fast path is all that most programs ever
  * run of us.  The others are edges over alloc.h that add errno and arguments.
  */
-#include "preload/preload.h"
 #include "allocators/page.h"
 #include "allocators/snapshot.h"
 #include "allocators/thread_cache.h"
 #include "config/log.h"
+#include "preload/preload.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -41,11 +41,13 @@ static void say_full(size_t n)
 {
     if (member_is_full(n))
         log_once("segment %s: no room for %zuB: this program has all it may have, "
-                 "HSHM_MEMBER_SIZE sets how much", main_heap.name, n);
+                 "HSHM_MEMBER_SIZE sets how much",
+                 main_heap.name, n);
     else
-        log_once("segment %s is full: no room for %zuB.  `hshm show %s` tells who has it; HSHM_SIZE "
-                 "sets the limit; `hshm reclaim %s` frees what ended programs left",
-                 main_heap.name, n, main_heap.name, main_heap.name);
+        log_once(
+            "segment %s is full: no room for %zuB.  `hshm show %s` tells who has it; HSHM_SIZE "
+            "sets the limit; `hshm reclaim %s` frees what ended programs left",
+            main_heap.name, n, main_heap.name, main_heap.name);
 }
 
 static void *out_of_memory(size_t n, size_t align, bool zero)
@@ -54,8 +56,9 @@ static void *out_of_memory(size_t n, size_t align, bool zero)
     if (n < main_heap.slice_count << SLICE_SHIFT && align < main_heap.slice_count << SLICE_SHIFT &&
         main_heap.shared) {
         if (option_number(OPT_FULL) == FULL_PRIVATE) {
-            log_once("segment %s is full%s: more memory comes from a private heap (HSHM_FULL=private)",
-                     main_heap.name, member_is_full(n) ? " for this program (HSHM_MEMBER_SIZE)" : "");
+            log_once(
+                "segment %s is full%s: more memory comes from a private heap (HSHM_FULL=private)",
+                main_heap.name, member_is_full(n) ? " for this program (HSHM_MEMBER_SIZE)" : "");
             return libc_alloc(n, align, zero);
         }
         if (option_number(OPT_FULL) == FULL_ABORT)
@@ -72,7 +75,8 @@ static void *out_of_memory(size_t n, size_t align, bool zero)
 static void *alloc_slow(size_t n, size_t align, bool zero)
 {
     struct thread_cache *tc = cache_get();
-    if (!tc && preload_mode == MODE_HEAP && main_heap.shared && !tls_state.libc_depth) /* not even room for a thread's record */
+    if (!tc && preload_mode == MODE_HEAP && main_heap.shared &&
+        !tls_state.libc_depth) /* not even room for a thread's record */
         return out_of_memory(n, align, zero);
     if (!tc || tls_state.libc_depth || (preload_slow && mode_sends_to_libc(n)))
         return libc_alloc(n, align, zero);

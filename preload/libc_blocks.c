@@ -26,18 +26,18 @@ static void libc_leave(void)
         tls_cache = tls_state.own;
 }
 
-#define FILE_MAKER(type, name, params, args)                  \
-    EXPORT type name params                                   \
-    {                                                         \
-        static type(*real) params;                            \
-        if (!real)                                            \
-            *(void **)&real = real_symbol(#name);             \
-        if (!main_heap.shared)                                \
-            return real args;                                 \
-        libc_enter();                                         \
-        type result = real args;                              \
-        libc_leave();                                         \
-        return result;                                        \
+#define FILE_MAKER(type, name, params, args)                                                       \
+    EXPORT type name params                                                                        \
+    {                                                                                              \
+        static type(*real) params;                                                                 \
+        if (!real)                                                                                 \
+            *(void **)&real = real_symbol(#name);                                                  \
+        if (!main_heap.shared)                                                                     \
+            return real args;                                                                      \
+        libc_enter();                                                                              \
+        type result = real args;                                                                   \
+        libc_leave();                                                                              \
+        return result;                                                                             \
     }
 
 #undef fopen64

@@ -4,9 +4,9 @@
  * MADV_DONTNEED keeps the bytes, MADV_FREE fails, and locking a sparse window
  * would fill it.
  */
-#include "preload/preload.h"
 #include "allocators/snapshot.h"
 #include "config/log.h"
+#include "preload/preload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,13 +42,9 @@ EXPORT int madvise(void *at, size_t n, int advice)
             return 0;
         memset(at, 0, n);
         return 0;
-    case MADV_FREE: /* the kernel may keep the bytes as long as it likes */
-        return 0;
-    case MADV_REMOVE:
-        memset(at, 0, round_up(n, OS_PAGE));
-        return 0;
-    default:
-        return real_madvise(at, n, advice);
+    case MADV_FREE: /* the kernel may keep the bytes as long as it likes */ return 0;
+    case MADV_REMOVE: memset(at, 0, round_up(n, OS_PAGE)); return 0;
+    default: return real_madvise(at, n, advice);
     }
 }
 
@@ -74,7 +70,9 @@ static uintptr_t parse_hex(const char **at)
     uintptr_t n = 0;
     for (;; (*at)++) {
         char c = **at;
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 16;
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+                                                : 16;
         if (digit == 16)
             return n;
         n = n << 4 | digit;

@@ -1,15 +1,16 @@
 /* modes.c - what the options change: HSHM_ALLOCATOR, HSHM_MIN_BLOCK, HSHM_MAX_BLOCK
  * and the counting of calls.  Any of them sends every call through the slow
  * path, so the fast path never asks. */
-#include "preload/preload.h"
 #include "allocators/large.h"
 #include "allocators/thread_cache.h"
+#include "preload/preload.h"
 
 /* ---- limits of size ----------------------------------------------------------------- */
 
 bool mode_sends_to_libc(size_t n)
 {
-    uint64_t least = (uint64_t)option_number(OPT_MIN_BLOCK), most = (uint64_t)option_number(OPT_MAX_BLOCK);
+    uint64_t least = (uint64_t)option_number(OPT_MIN_BLOCK),
+             most = (uint64_t)option_number(OPT_MAX_BLOCK);
     return n < least || (most && n > most);
 }
 
@@ -116,12 +117,8 @@ void *mode_malloc(struct thread_cache *tc, size_t n, size_t align, bool zero)
     if (align < 16)
         align = 16;
     switch (option_number(OPT_ALLOCATOR)) {
-    case ALLOCATOR_STACK:
-        p = stack_alloc(tc, n, align);
-        break;
-    case ALLOCATOR_PAGE:
-        p = page_alloc(tc, n, align);
-        break;
+    case ALLOCATOR_STACK: p = stack_alloc(tc, n, align); break;
+    case ALLOCATOR_PAGE: p = page_alloc(tc, n, align); break;
     default:
         if (zero && align == 16)
             return heap_calloc(tc, n);
@@ -136,20 +133,17 @@ void *mode_malloc(struct thread_cache *tc, size_t n, size_t align, bool zero)
 bool mode_free(struct thread_cache *tc, void *p)
 {
     switch (option_number(OPT_ALLOCATOR)) {
-    case ALLOCATOR_STACK:
-        return true;
-    case ALLOCATOR_PAGE:
-        page_free(tc, p);
-        return true;
-    default:
-        return false;
+    case ALLOCATOR_STACK: return true;
+    case ALLOCATOR_PAGE: page_free(tc, p); return true;
+    default: return false;
     }
 }
 
 /* Resizing by copy; NULL if the heap's own realloc is to do it. */
 bool mode_realloc(struct thread_cache *tc, void *p, size_t n, void **out)
 {
-    if (option_number(OPT_ALLOCATOR) == ALLOCATOR_THREAD || option_number(OPT_ALLOCATOR) == ALLOCATOR_MALLOC)
+    if (option_number(OPT_ALLOCATOR) == ALLOCATOR_THREAD ||
+        option_number(OPT_ALLOCATOR) == ALLOCATOR_MALLOC)
         return false;
     size_t have = mode_size(p);
     *out = mode_malloc(tc, n, 16, false);
@@ -170,18 +164,10 @@ void count_call(enum call call)
     if (!me)
         return;
     switch (call) {
-    case CALL_MALLOC:
-        fetch_add(member_facts, me->mallocs, 1);
-        break;
-    case CALL_CALLOC:
-        fetch_add(member_facts, me->callocs, 1);
-        break;
-    case CALL_REALLOC:
-        fetch_add(member_facts, me->reallocs, 1);
-        break;
-    case CALL_FREE:
-        fetch_add(member_facts, me->frees, 1);
-        break;
+    case CALL_MALLOC: fetch_add(member_facts, me->mallocs, 1); break;
+    case CALL_CALLOC: fetch_add(member_facts, me->callocs, 1); break;
+    case CALL_REALLOC: fetch_add(member_facts, me->reallocs, 1); break;
+    case CALL_FREE: fetch_add(member_facts, me->frees, 1); break;
     }
 }
 

@@ -36,7 +36,8 @@ void preload_start(void);
 
 /* What the options and the environment make of this process. */
 extern const char *preload_program;
-extern bool preload_slow; /* every call takes the slow path: counting, size limits, other allocators */
+extern bool
+    preload_slow; /* every call takes the slow path: counting, size limits, other allocators */
 
 /* A cache to serve the calling thread; NULL: use libc.  Must be given back. */
 struct thread_cache *cache_get(void);

@@ -17,7 +17,8 @@ const struct real *real_get(void)
     if (likely(__atomic_load_n(&looked_up, __ATOMIC_ACQUIRE) == 2))
         return &real;
     int none = 0;
-    if (!__atomic_compare_exchange_n(&looked_up, &none, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+    if (!__atomic_compare_exchange_n(&looked_up, &none, 1, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE) &&
         none == 1)
         return NULL; /* dlsym() itself allocates: bootstrap serves it */
     struct real found;

@@ -1,8 +1,8 @@
 /* Finding segments, and what their members are doing. */
 #include "tool/tool.h"
 
-#include <fcntl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -258,7 +258,8 @@ static void thousands_of_forks_leave_nothing(void)
         }
         ends_well(pid);
         free(blocks[i % BLOCKS]);
-        memset(blocks[i % BLOCKS] = malloc(size_of(i % BLOCKS)), (i % BLOCKS + 1) & 127, size_of(i % BLOCKS));
+        memset(blocks[i % BLOCKS] = malloc(size_of(i % BLOCKS)), (i % BLOCKS + 1) & 127,
+               size_of(i % BLOCKS));
     }
     verify_all(1);
     free_all();

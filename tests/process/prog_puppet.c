@@ -115,54 +115,38 @@ static uint64_t daemonise(void)
 static uint64_t drop(void)
 {
     char dir[] = "/tmp/empty-XXXXXX";
-    return mkdtemp(dir) && chroot(dir) == 0 && chdir("/") == 0 && setgid(65534) == 0 && setuid(65534) == 0;
+    return mkdtemp(dir) && chroot(dir) == 0 && chdir("/") == 0 && setgid(65534) == 0 &&
+           setuid(65534) == 0;
 }
 
 static uint64_t obey(char verb, uint64_t a, uint64_t b, uint64_t c)
 {
     unsigned char *p = (unsigned char *)(uintptr_t)a;
     switch (verb) {
-    case 'm':
-        return (uintptr_t)malloc(a);
-    case 'T':
-        return in_new_thread(a);
+    case 'm': return (uintptr_t)malloc(a);
+    case 'T': return in_new_thread(a);
     case 'c': {
         unsigned char *block = calloc(1, a);
         uint64_t zero = block && all(block, a, 0);
         pile_up(block, a);
         return zero;
     }
-    case 'r':
-        return (uintptr_t)realloc(p, b);
-    case 'f':
-        free(p);
-        return 1;
-    case 'w':
-        memset(p, (int)c, b);
-        return 1;
-    case 'v':
-        return (uint64_t)all(p, b, (int)c);
-    case 'n':
-        return many(a, b);
-    case 's':
-        return pile_is_sound();
+    case 'r': return (uintptr_t)realloc(p, b);
+    case 'f': free(p); return 1;
+    case 'w': memset(p, (int)c, b); return 1;
+    case 'v': return (uint64_t)all(p, b, (int)c);
+    case 'n': return many(a, b);
+    case 's': return pile_is_sound();
     case 'd':
         while (piled)
             free(pile[--piled].block);
         return 1;
-    case 'x':
-        closefrom(3);
-        return 1;
-    case 'g':
-        return daemonise();
-    case 'u':
-        return drop();
-    case 'k':
-        return sleeping_child();
-    case 'i':
-        return (uint64_t)getpid();
-    default:
-        return 0;
+    case 'x': closefrom(3); return 1;
+    case 'g': return daemonise();
+    case 'u': return drop();
+    case 'k': return sleeping_child();
+    case 'i': return (uint64_t)getpid();
+    default: return 0;
     }
 }
 
@@ -171,7 +155,8 @@ static void *serve(void *unused)
     char line[256], verb, out[32], self[] = "/proc/self/exe";
     while (read_line(line, sizeof line)) {
         unsigned long a = 0, b = 0, c = 0;
-        if (sscanf(line, "%c %li %li %li", &verb, (long *)&a, (long *)&b, (long *)&c) < 1 || verb == 'q')
+        if (sscanf(line, "%c %li %li %li", &verb, (long *)&a, (long *)&b, (long *)&c) < 1 ||
+            verb == 'q')
             exit(0);
         if (verb == 'e')
             execl(self, self, NULL);
@@ -190,7 +175,8 @@ static void *serve(void *unused)
 
 int main(void)
 {
-    pile = mmap(NULL, PILE * sizeof *pile, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    pile = mmap(NULL, PILE * sizeof *pile, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     serve(NULL);
     return 0;
 }

@@ -59,12 +59,15 @@ static inline struct puppet puppet_start(const char *segment, const char *settin
     struct puppet p;
     int to[2], from[2];
     char env[1024], line[2048];
-    snprintf(p.err, sizeof p.err, "%s/%d-%u.err", setting("TMPDIR", "/tmp"), (int)getpid(), serial++);
+    snprintf(p.err, sizeof p.err, "%s/%d-%u.err", setting("TMPDIR", "/tmp"), (int)getpid(),
+             serial++);
     const char *before = strstr(settings, "-- ");
     snprintf(env, sizeof env, "%.*s", before ? (int)(before - settings) : 1000, settings);
-    snprintf(line, sizeof line, "exec %s env HSHM_SEGMENT=%s HSHM_SIZE=${HSHM_SIZE:-64M} %s LD_PRELOAD=%s %s/prog_puppet",
-             before ? before + 3 : "", segment, env, setting("TEST_PRELOAD", "build/libhshm_preload.so"),
-             setting("TEST_BIN", "build/tests"));
+    snprintf(
+        line, sizeof line,
+        "exec %s env HSHM_SEGMENT=%s HSHM_SIZE=${HSHM_SIZE:-64M} %s LD_PRELOAD=%s %s/prog_puppet",
+        before ? before + 3 : "", segment, env, setting("TEST_PRELOAD", "build/libhshm_preload.so"),
+        setting("TEST_BIN", "build/tests"));
     cr_assert(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
     p.pid = fork();
     if (p.pid == 0) {
@@ -101,7 +104,8 @@ static inline uint64_t answer(struct puppet *p, int ms)
     return strtoull(text, NULL, 0);
 }
 
-__attribute__((format(printf, 2, 3))) static inline uint64_t ask(struct puppet *p, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static inline uint64_t ask(struct puppet *p,
+                                                                 const char *format, ...)
 {
     char line[256];
     va_list ap;
@@ -174,7 +178,8 @@ static inline uint64_t segment_pages(const char *name, int state)
     int fd = open(segment_file(name), O_RDONLY);
     for (uint64_t c = header.first_chunk; fd >= 0 && c < header.chunk_high.raw_; c++) {
         struct chunk chunk;
-        if (pread(fd, &chunk, sizeof chunk, (off_t)(header.chunks_off + c * sizeof chunk)) != sizeof chunk)
+        if (pread(fd, &chunk, sizeof chunk, (off_t)(header.chunks_off + c * sizeof chunk)) !=
+            sizeof chunk)
             break;
         int is = (int)(chunk.word.raw_ & 15);
         if (state < 0 ? is != CHUNK_FREE : is == state)

@@ -5,8 +5,8 @@
  * steps through the victim, test_every_site.c only counts where it passes.
  */
 #pragma once
-#include "allocators/alloc.h"
 #include "allocators/adopt.h"
+#include "allocators/alloc.h"
 #include "allocators/commit.h"
 #include "allocators/member.h"
 #include "allocators/page.h"
@@ -24,18 +24,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define MUST(x)                                                                          \
-    do {                                                                                 \
-        if (!(x)) {                                                                      \
-            dprintf(2, "%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #x, errno); \
-            _exit(1);                                                                    \
-        }                                                                                \
+#define MUST(x)                                                                                    \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            dprintf(2, "%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #x, errno);           \
+            _exit(1);                                                                              \
+        }                                                                                          \
     } while (0)
 
 #define BLOCKS 256
@@ -73,9 +73,14 @@ static uint64_t no_limit(uint64_t whole)
 
 static struct heap_config config(bool reclaim)
 {
-    return (struct heap_config){ .name = name, .program = "steps", .limit = limit_64m,
-                                 .member_limit = no_limit, .warm = limit_64m, .mode = 0600,
-                                 .reclaim = reclaim, .purge_delay_ms = -1 };
+    return (struct heap_config){ .name = name,
+                                 .program = "steps",
+                                 .limit = limit_64m,
+                                 .member_limit = no_limit,
+                                 .warm = limit_64m,
+                                 .mode = 0600,
+                                 .reclaim = reclaim,
+                                 .purge_delay_ms = -1 };
 }
 
 static void join(bool reclaim)
@@ -167,7 +172,8 @@ static void drop(struct block *b)
 
 static void phase_allocate(void)
 {
-    static const size_t sizes[] = { 1, 16, 16, 200, 1000, 1500, 1500, 5000, 20000, 20000, 40000, 200000, 1000000 };
+    static const size_t sizes[] = { 1,    16,    16,    200,   1000,   1500,   1500,
+                                    5000, 20000, 20000, 40000, 200000, 1000000 };
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
         made(fast_malloc(sizes[i]), sizes[i]);
     made(heap_malloc(cache, 5000000), 5000000);
@@ -280,9 +286,9 @@ static void phase_leave(void)
     segment_leave(&heap);
 }
 
-static void (*const victim_phases[])(void) = { phase_join,        phase_allocate, phase_resize,
-                                               phase_free,        phase_collect,  phase_thread_ends,
-                                               phase_empty,       phase_recover,  phase_reclaim,
+static void (*const victim_phases[])(void) = { phase_join,  phase_allocate, phase_resize,
+                                               phase_free,  phase_collect,  phase_thread_ends,
+                                               phase_empty, phase_recover,  phase_reclaim,
                                                phase_leave };
 #define PHASES (sizeof victim_phases / sizeof *victim_phases)
 
@@ -293,8 +299,9 @@ static void survivor_phase(uint32_t phase)
         heap_trim(cache);
     if (phase == 2) /* the victim finds these when it collects */
         for (uint32_t i = 0; i < stage->made_count; i++)
-            if (stage->made[i].live && (stage->made[i].size == 20000 || stage->made[i].size == 66000 ||
-                                        stage->made[i].size == 1500))
+            if (stage->made[i].live &&
+                (stage->made[i].size == 20000 || stage->made[i].size == 66000 ||
+                 stage->made[i].size == 1500))
                 drop(&stage->made[i]);
 }
 

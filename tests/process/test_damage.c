@@ -39,7 +39,10 @@ Test(damage, every_field_of_the_header_is_looked_at)
         size_t offset, size;
         const char *why;
     };
-#define FIELD(f, why) { offsetof(struct seg_header, f), sizeof((struct seg_header *)0)->f, why }
+#define FIELD(f, why)                                                                              \
+    {                                                                                              \
+        offsetof(struct seg_header, f), sizeof((struct seg_header *)0)->f, why                     \
+    }
     static const struct field fields[] = {
         FIELD(magic, "it is not a segment"),
         FIELD(format, "it has another format version"),
@@ -133,7 +136,8 @@ static void aborts(struct puppet *p, uint64_t at, const char *what)
     tell(p, line);
     cr_assert_eq(puppet_wait(p), 128 + SIGABRT, "%s: it went on: %s", what, puppet_said(p));
     const char *said = puppet_said(p);
-    cr_assert(strstr(said, what) && strstr(said, address), "not '%s' with %s: %s", what, address, said);
+    cr_assert(strstr(said, what) && strstr(said, address), "not '%s' with %s: %s", what, address,
+              said);
     cr_assert_eq(strchr(said, '\n') + 1 - said, (long)strlen(said), "one line: %s", said);
 }
 
@@ -152,7 +156,8 @@ Test(damage, a_double_free_aborts)
 
 Test(damage, a_double_free_by_another_process_aborts_it)
 {
-    struct puppet a = puppet_start("double2", ""), b = puppet_start("double2", ""), c = puppet_start("double2", "");
+    struct puppet a = puppet_start("double2", ""), b = puppet_start("double2", ""),
+                  c = puppet_start("double2", "");
     uint64_t at = ask(&a, "m 100"), kept = ask(&a, "m 100");
     cr_assert_neq(kept, 0);
     cr_assert_eq(ask(&b, "f %#lx", at), 1);
@@ -169,7 +174,8 @@ Test(damage, pointers_that_are_no_blocks_abort)
         struct puppet a = puppet_start("wild", "");
         uint64_t small = ask(&a, "m 100"), large = ask(&a, "m 100000"), huge = ask(&a, "m 9000000");
         uint64_t base = segment_header("wild").base;
-        const uint64_t wild[] = { small + 16, large + 4096, huge + 5000000, base + 4096, small + 7 };
+        const uint64_t wild[] = { small + 16, large + 4096, huge + 5000000, base + 4096,
+                                  small + 7 };
         aborts(&a, wild[i], "free of a");
         unlink(segment_file("wild"));
     }

@@ -86,13 +86,15 @@ Test(death, memory_pressure_finds_the_dead)
     ask(&b, "n 1 16");
     cr_assert_gt(ask(&a, "n 25 1000000"), 20, "%s", puppet_said(&a));
     puppet_kill(&a);
-    cr_assert_eq(ask(&b, "n 20 1000000"), 20, "the memory of the dead was there to be had: %s", puppet_said(&b));
+    cr_assert_eq(ask(&b, "n 20 1000000"), 20, "the memory of the dead was there to be had: %s",
+                 puppet_said(&b));
     cr_assert_eq(puppet_quit(&b), 0);
 }
 
 Test(death, what_a_thousand_kept_pages_leave_is_usable_under_pressure)
 {
-    struct puppet a = puppet_start("sieve", "HSHM_SIZE=32M"), b = puppet_start("sieve", "HSHM_SIZE=32M");
+    struct puppet a = puppet_start("sieve", "HSHM_SIZE=32M"),
+                  b = puppet_start("sieve", "HSHM_SIZE=32M");
     uint64_t n = ask(&a, "n 1000000 1000");
     cr_assert_gt(n, 20000);
     cr_assert_eq(ask(&a, "d"), 1);
@@ -206,7 +208,8 @@ Test(death, a_member_that_drops_its_rights_is_alive)
 
 Test(death, a_member_whose_main_thread_has_ended_is_alive)
 {
-    struct puppet b = puppet_start("mainless", ""), a = puppet_start("mainless", "HSHM_EXIT=reclaim");
+    struct puppet b = puppet_start("mainless", ""),
+                  a = puppet_start("mainless", "HSHM_EXIT=reclaim");
     ask(&b, "n 1 16");
     fill_all_sizes(&a);
     tell(&a, "t");
@@ -275,7 +278,8 @@ Test(death, death_is_seen_across_pid_namespaces)
 {
     if (geteuid() != 0)
         cr_skip_test("needs root");
-    struct puppet b = puppet_start("ns", ""), a = puppet_start("ns", "HSHM_EXIT=reclaim -- unshare --pid --fork --kill-child");
+    struct puppet b = puppet_start("ns", ""),
+                  a = puppet_start("ns", "HSHM_EXIT=reclaim -- unshare --pid --fork --kill-child");
     ask(&b, "n 1 16");
     cr_assert_eq(ask(&a, "i"), 1, "it is the first of its namespace");
     fill_all_sizes(&a);

@@ -33,7 +33,8 @@ static char lock_file[256];
 static void extents_find(void)
 {
     extent_count = 0;
-    for (off_t at = 0, hole; (at = lseek(segment_fd, at, SEEK_DATA)) >= 0 && extent_count < 4096; at = hole) {
+    for (off_t at = 0, hole; (at = lseek(segment_fd, at, SEEK_DATA)) >= 0 && extent_count < 4096;
+         at = hole) {
         hole = lseek(segment_fd, at, SEEK_HOLE);
         extents[extent_count++] = (struct extent){ (uint64_t)at, (uint64_t)hole };
     }
@@ -52,24 +53,26 @@ static bool changed(void)
     return any;
 }
 
-#define SAY(...)                  \
-    do {                          \
-        dprintf(2, __VA_ARGS__);  \
-        _exit(1);                 \
+#define SAY(...)                                                                                   \
+    do {                                                                                           \
+        dprintf(2, __VA_ARGS__);                                                                   \
+        _exit(1);                                                                                  \
     } while (0)
 
 static void own_blocks_are_sound(const char *when)
 {
     for (uint32_t i = 0; i < stage->own_count; i++)
         if (!is_painted(&stage->own[i]))
-            SAY("%s: the survivor's block %u (%zu bytes) has changed\n", when, i, stage->own[i].size);
+            SAY("%s: the survivor's block %u (%zu bytes) has changed\n", when, i,
+                stage->own[i].size);
     for (uint32_t i = 0; i < stage->given_count; i++)
         if (stage->given[i].live == 1 && !is_painted(&stage->given[i]))
-            SAY("%s: the survivor's block in the victim's hands %u (%zu bytes) has changed\n", when, i,
-                stage->given[i].size);
+            SAY("%s: the survivor's block in the victim's hands %u (%zu bytes) has changed\n", when,
+                i, stage->given[i].size);
     for (uint32_t i = 0; i < stage->made_count; i++)
         if (stage->made[i].live == 1 && !is_painted(&stage->made[i]))
-            SAY("%s: the victim's block %u (%zu bytes) has changed\n", when, i, stage->made[i].size);
+            SAY("%s: the victim's block %u (%zu bytes) has changed\n", when, i,
+                stage->made[i].size);
 }
 
 static void allocate_everything(void)
@@ -97,7 +100,8 @@ static void all_others_are_gone(void)
 {
     for (uint64_t i = 0; i < heap.header->members_high.raw_; i++)
         if (&heap.members[i] != heap.me && state_of(heap.members[i].state.raw_) != MEMBER_FREE)
-            SAY("slot %lu is in state %lx\n", (unsigned long)i, (unsigned long)heap.members[i].state.raw_);
+            SAY("slot %lu is in state %lx\n", (unsigned long)i,
+                (unsigned long)heap.members[i].state.raw_);
 }
 
 /* After everybody has freed everything: how many pages and blocks stay. */
@@ -106,8 +110,10 @@ static unsigned left_over(bool say)
     unsigned n = 0;
     for (uint64_t c = heap.first_chunk; c < heap.header->chunk_high.raw_; c++) {
         uint64_t word = heap.chunks[c].word.raw_;
-        if (word_state(word) == CHUNK_HUGE || word_state(word) == CHUNK_PART || word_state(word) == CHUNK_ORPHAN) {
-            n += word_state(word) == CHUNK_HUGE || word_state(word) == CHUNK_ORPHAN || word_member(word) != heap.member_id;
+        if (word_state(word) == CHUNK_HUGE || word_state(word) == CHUNK_PART ||
+            word_state(word) == CHUNK_ORPHAN) {
+            n += word_state(word) == CHUNK_HUGE || word_state(word) == CHUNK_ORPHAN ||
+                 word_member(word) != heap.member_id;
             if (say)
                 dprintf(2, "chunk %lu: word %lx\n", (unsigned long)c, (unsigned long)word);
         }
@@ -157,7 +163,8 @@ static void free_everything(void)
     cache_end(cache);
     cache = cache_make(&heap); /* the same */
     for (int i = 0; i < 3; i++) {
-        for (unsigned cls = 0; cls < CLASS_COUNT; cls++) { /* what was freed remotely is found by looking */
+        for (unsigned cls = 0; cls < CLASS_COUNT;
+             cls++) { /* what was freed remotely is found by looking */
             void *p = heap_malloc(cache, class_bytes(cls));
             if (p)
                 heap_free(cache, p);
@@ -171,13 +178,15 @@ static void free_everything(void)
         SAY("%u pages or blocks stay when all is freed and reclaimed\n", left);
     }
     for (uint64_t c = heap.first_chunk; c < heap.header->chunk_high.raw_; c++)
-        if (word_state(heap.chunks[c].word.raw_) == CHUNK_OWNED && heap.chunks[c].dirty.raw_ == DIRT_BY_SLICE &&
+        if (word_state(heap.chunks[c].word.raw_) == CHUNK_OWNED &&
+            heap.chunks[c].dirty.raw_ == DIRT_BY_SLICE &&
             heap.chunks[c].charged.raw_ != committed_in_slices(c))
-            SAY("chunk %lu is charged %u pages and has %lu\n", (unsigned long)c, heap.chunks[c].charged.raw_,
-                (unsigned long)committed_in_slices(c));
+            SAY("chunk %lu is charged %u pages and has %lu\n", (unsigned long)c,
+                heap.chunks[c].charged.raw_, (unsigned long)committed_in_slices(c));
     uint64_t charged = heap.header->charged.raw_, sum = charged_in_chunks();
     if (charged != sum && ledger_recount(&heap) != charged_in_chunks())
-        SAY("charged are %lu pages, the chunks have %lu\n", (unsigned long)charged, (unsigned long)sum);
+        SAY("charged are %lu pages, the chunks have %lu\n", (unsigned long)charged,
+            (unsigned long)sum);
 }
 
 static _Noreturn void survive(void)
@@ -188,7 +197,8 @@ static _Noreturn void survive(void)
     MUST(mmap(heap.base, heap.header->window, PROT_READ | PROT_WRITE,
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == heap.base);
     for (unsigned i = 0; i < extent_count; i++)
-        memcpy(heap.base + extents[i].from, shadow + extents[i].from, extents[i].to - extents[i].from);
+        memcpy(heap.base + extents[i].from, shadow + extents[i].from,
+               extents[i].to - extents[i].from);
     snprintf(heap.path, sizeof heap.path, "%s", lock_file);
     MUST(stat(lock_file, &st) == 0);
     heap.inode = st.st_ino;
@@ -220,8 +230,8 @@ static void die_here(unsigned long rip)
     if (status == 0)
         return;
     failures++;
-    dprintf(2, "^ phase %u, step %lu, image %lu: after the instruction at %#lx, status %#x\n", stage->phase,
-            steps, images, rip - (unsigned long)&victim_run, (unsigned)status);
+    dprintf(2, "^ phase %u, step %lu, image %lu: after the instruction at %#lx, status %#x\n",
+            stage->phase, steps, images, rip - (unsigned long)&victim_run, (unsigned)status);
 }
 
 /* ---- the victim under the stepper ------------------------------------------------------------ */
@@ -324,7 +334,8 @@ static void run_stepped(bool reclaim)
         survivor_phase(phase);
         extents_find();
         changed();
-        dprintf(2, "phase %u: %lu instructions, %lu images\n", phase, steps - stepped, images - before);
+        dprintf(2, "phase %u: %lu instructions, %lu images\n", phase, steps - stepped,
+                images - before);
     }
     kill_and_wait(victim);
     witness_drop(&w);

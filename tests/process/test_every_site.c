@@ -14,8 +14,9 @@ static const char *const site_names[] = {
 
 /* Reached by fork: the preload's tests of fork kill there; a snapshot is copied
  * memory and system calls, which a stepper need not see. */
-static const char *const elsewhere[] = { "hold_seq",   "holds_high", "hold_state", "hold_facts", "holds_live",
-                                         "hold_cover", "hold_over",  "fork_facts", "inherited",  "page_park" };
+static const char *const elsewhere[] = { "hold_seq",   "holds_high", "hold_state", "hold_facts",
+                                         "holds_live", "hold_cover", "hold_over",  "fork_facts",
+                                         "inherited",  "page_park" };
 
 static void hits_add(void)
 {

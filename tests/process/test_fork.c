@@ -6,14 +6,14 @@
 #define FORK(check)                                                                                \
     Test(fork, check)                                                                              \
     {                                                                                              \
-        struct outcome o = shell(                                                                  \
-            "export HSHM_SIZE=1G HSHM_SEGMENT=" #check "; "                                        \
-            "export SEGMENT_FILE=/dev/shm/hshm1-$(id -u)-" #check "; "                             \
-            "mkfifo $TMPDIR/" #check "; LD_PRELOAD=$PRELOAD cat $TMPDIR/" #check " & "             \
-            "exec 7>$TMPDIR/" #check "; "                                                          \
-            "LD_PRELOAD=$PRELOAD timeout 100 $BIN/prog_fork " #check "; s=$?; "                    \
-            "%s check " #check " >&2 || s=9; exec 7>&-; wait; exit $s",                            \
-            setting("TEST_TOOL", "build/hshm"));                                                   \
+        struct outcome o =                                                                         \
+            shell("export HSHM_SIZE=1G HSHM_SEGMENT=" #check "; "                                  \
+                  "export SEGMENT_FILE=/dev/shm/hshm1-$(id -u)-" #check "; "                       \
+                  "mkfifo $TMPDIR/" #check "; LD_PRELOAD=$PRELOAD cat $TMPDIR/" #check " & "       \
+                  "exec 7>$TMPDIR/" #check "; "                                                    \
+                  "LD_PRELOAD=$PRELOAD timeout 100 $BIN/prog_fork " #check "; s=$?; "              \
+                  "%s check " #check " >&2 || s=9; exec 7>&-; wait; exit $s",                      \
+                  setting("TEST_TOOL", "build/hshm"));                                             \
         cr_assert_eq(o.status, 0, "exit status %d: %s%s", o.status, o.err, o.out);                 \
     }
 

@@ -18,8 +18,8 @@ static void fill_and_free(const char *name, const char *settings, unsigned size,
         uint64_t n = ask(&a, "n 1000000 %u", size);
         cr_assert_neq(n, REFUSED, "it ended: %s", puppet_said(&a));
         cr_assert_gt(n, 0);
-        cr_assert_geq(n + n / 20 + 1, most, "round %ld: %lu blocks of %u, once %lu", i, (unsigned long)n, size,
-                      (unsigned long)most);
+        cr_assert_geq(n + n / 20 + 1, most, "round %ld: %lu blocks of %u, once %lu", i,
+                      (unsigned long)n, size, (unsigned long)most);
         most = n > most ? n : most;
         cr_assert_eq(ask(&a, "s"), 1);
         cr_assert_eq(ask(&a, "d"), 1);
@@ -81,7 +81,8 @@ Test(full, four_that_race_get_ENOMEM_and_all_comes_back)
             cr_assert_neq(n, REFUSED, "%s", puppet_said(&p[i]));
             bytes += n * size;
         }
-        cr_assert_gt(bytes, UINT64_C(12) << 20, "round %ld: only %lu bytes", round, (unsigned long)bytes);
+        cr_assert_gt(bytes, UINT64_C(12) << 20, "round %ld: only %lu bytes", round,
+                     (unsigned long)bytes);
         for (int i = 0; i < 4; i++)
             cr_assert_eq(ask(&p[i], "s"), 1);
         for (int i = 0; i < 4; i++)
@@ -131,7 +132,8 @@ static void runs_privately(const char *settings)
     cr_assert_eq(ask(&a, "n 1000 1000"), 1000, "%s", puppet_said(&a));
     cr_assert_eq(ask(&a, "s"), 1);
     cr_assert_neq(access(segment_file("refused"), F_OK), 0);
-    cr_assert_not_null(strstr(puppet_said(&a), "goes on with a private heap"), "%s", puppet_said(&a));
+    cr_assert_not_null(strstr(puppet_said(&a), "goes on with a private heap"), "%s",
+                       puppet_said(&a));
     cr_assert_eq(puppet_quit(&a), 0);
 }
 

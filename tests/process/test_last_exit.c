@@ -6,8 +6,8 @@
 static pid_t start(const char *name, const char *settings, const char *command)
 {
     char line[1024];
-    snprintf(line, sizeof line, "HSHM_SEGMENT=%s HSHM_SIZE=64M %s LD_PRELOAD=%s exec %s", name, settings,
-             setting("TEST_PRELOAD", "build/libhshm_preload.so"), command);
+    snprintf(line, sizeof line, "HSHM_SEGMENT=%s HSHM_SIZE=64M %s LD_PRELOAD=%s exec %s", name,
+             settings, setting("TEST_PRELOAD", "build/libhshm_preload.so"), command);
     pid_t pid = fork();
     if (pid == 0) {
         int null = open("/dev/null", O_RDWR);
@@ -33,7 +33,8 @@ Test(last_exit, members_that_end_together_leave_nothing, .timeout = 280)
             pids[i] = start("together", "", "/bin/true");
         for (int i = 0; i < 4; i++)
             cr_assert_eq(end_of(pids[i]), 0);
-        cr_assert_neq(access(segment_file("together"), F_OK), 0, "round %d: the file is still there", round);
+        cr_assert_neq(access(segment_file("together"), F_OK), 0,
+                      "round %d: the file is still there", round);
     }
 }
 
@@ -69,8 +70,9 @@ Test(last_exit, those_who_come_while_the_last_one_goes_share, .timeout = 280)
         cr_assert_neq(p, REFUSED);
         ask(&b, "w %#lx 100 9", p);
         uint64_t seen = ask(&c, "v %#lx 100 9", p);
-        cr_assert_eq(seen, 1, "round %d: c finds %lu at %#lx; base %#lx; b said: %s", round, (unsigned long)seen,
-                     (unsigned long)p, (unsigned long)segment_header("race").base, puppet_said(&b));
+        cr_assert_eq(seen, 1, "round %d: c finds %lu at %#lx; base %#lx; b said: %s", round,
+                     (unsigned long)seen, (unsigned long)p,
+                     (unsigned long)segment_header("race").base, puppet_said(&b));
         puppet_wait(&a);
         if (round % 2) {
             cr_assert_eq(puppet_quit(&b), 0);

@@ -14,9 +14,11 @@ static char path[256];
 static pid_t stormer(const char *name, unsigned index, unsigned seed, const char *settings)
 {
     char line[1024];
-    snprintf(line, sizeof line, "%s HSHM_SEGMENT=%s HSHM_PERSIST=1 HSHM_SIZE=256M LD_PRELOAD=%s exec %s/prog_storm %s %u %u", settings,
-             name, setting("TEST_PRELOAD", "build/libhshm_preload.so"), setting("TEST_BIN", "build/tests"), path,
-             index, seed);
+    snprintf(line, sizeof line,
+             "%s HSHM_SEGMENT=%s HSHM_PERSIST=1 HSHM_SIZE=256M LD_PRELOAD=%s exec %s/prog_storm %s "
+             "%u %u",
+             settings, name, setting("TEST_PRELOAD", "build/libhshm_preload.so"),
+             setting("TEST_BIN", "build/tests"), path, index, seed);
     pid_t pid = fork();
     if (pid == 0) {
         execl("/bin/sh", "sh", "-c", line, NULL);
@@ -67,8 +69,8 @@ static void rage(const char *name, long kills, const char *settings)
         kill(pids[i], SIGKILL);
         int status;
         waitpid(pids[i], &status, 0);
-        cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "kill %ld: it had ended by itself: %#x", k,
-                  (unsigned)status);
+        cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+                  "kill %ld: it had ended by itself: %#x", k, (unsigned)status);
         pids[i] = stormer(name, i, (unsigned)rand_r(&seed), settings);
         sleep_ms(5 + rand_r(&seed) % 15);
         uint64_t pages = segment_header(name).charged.raw_;
@@ -82,8 +84,8 @@ static void rage(const char *name, long kills, const char *settings)
         kill(pids[i], SIGKILL);
         waitpid(pids[i], &status, 0);
     }
-    fprintf(stderr, "%ld kills, at most %lu MiB, %lu requests refused\n", kills, (unsigned long)most / 256,
-            (unsigned long)storm->refused);
+    fprintf(stderr, "%ld kills, at most %lu MiB, %lu requests refused\n", kills,
+            (unsigned long)most / 256, (unsigned long)storm->refused);
     unlink(path);
     cr_assert(move, "somebody hangs");
     cr_assert_eq(storm->wrong, 0);
@@ -100,6 +102,7 @@ Test(storm, with_keep_nothing_hangs_or_is_lost, .timeout = 1000)
     sleep_ms(150);
     tool("reclaim", quietly);
     cr_assert_eq(tool("check -q", name), 0);
-    cr_assert_lt(segment_pages(name, -1), 50, "%lu pages stay after reclaim", (unsigned long)segment_pages(name, -1));
+    cr_assert_lt(segment_pages(name, -1), 50, "%lu pages stay after reclaim",
+                 (unsigned long)segment_pages(name, -1));
     unlink(segment_file(name));
 }

@@ -138,7 +138,10 @@ one	two	three
 END
     for i in $(seq 400); do echo ".PP"; echo "Paragraph $i of words that fill lines and lines, \fBagain\fR and again."; done >> page.1
     groff -t -man -Tutf8 page.1 | md5sum; groff -t -man -Tps page.1 | grep -v '^%%CreationDate' | md5sum
-    MANWIDTH=70 man -l ./page.1 | md5sum; MANWIDTH=70 man -l ./page.1 | head -20
+    # man's helpers run in a sandbox that may open no file for writing: they say so in one line each
+    # and go on with private heaps.
+    MANWIDTH=70 man -l ./page.1 2> said | md5sum; MANWIDTH=70 man -l ./page.1 2>> said | head -20
+    grep -v 'this program goes on with a private heap$' said || true
 """)
 
 # --- shells --------------------------------------------------------------------------------------------
@@ -368,7 +371,7 @@ STRESS = r"""
     stress() { stress-ng --no-rand-seed --oomable --temp-path . "$@" > out 2>&1; s=$?
         grep -E '(failed|error|unsuccessful|SIG[A-Z]+|corrupt|hshm)' out | grep -v 'failed: 0$'; grep -c 'successful run' out; echo "$* $s"; }
 """
-for name, options in (("malloc", "--malloc 2 --malloc-ops 20000 --malloc-bytes 64m --verify"),
+for name, options in (("malloc", "--malloc 2 --malloc-ops 20000 --malloc-bytes 256k --malloc-max 2048 --verify"),
                       ("malloc-threads", "--malloc 1 --malloc-ops 200 --malloc-bytes 8m --malloc-pthreads 3 --malloc-touch --verify"),
                       ("bigheap", "--bigheap 1 --bigheap-ops 3000 --bigheap-growth 64k --verify"),
                       ("fork", "--fork 2 --fork-ops 1000"), ("vfork", "--vfork 2 --vfork-ops 1000"),
@@ -424,6 +427,7 @@ add("strace", "debug", need=["strace", "gcc"], setup=SMALL, stats=["small"], lon
 add("static-binary", "own-heap", need=["gcc"], passthrough="static: there is no loader to preload anything",
     setup='gcc -O1 -static -pthread -o small "$SCRIPTS/small.c"', sh="./small; echo $?")
 add("busybox-static", "own-heap", need=["busybox"], passthrough="static: there is no loader to preload anything",
+    leaves="the shell that runs it ends by _exit",
     sh="busybox seq 1000 | busybox sort -rn | busybox md5sum; busybox ash -c 'x=1; (x=2; echo $x); echo $x'")
 add("set-user-id", "own-heap", need=["su", "passwd"], skip_if=lambda: None if os.getuid() == 0 else "needs root",
     passthrough="AT_SECURE: the loader drops LD_PRELOAD with a slash in it",
