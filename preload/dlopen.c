@@ -5,14 +5,22 @@
 
 #include <dlfcn.h>
 
+#ifdef __clang__
+#define FOR_TAIL_CALL
+#define TAIL_RETURN __attribute__((musttail)) return
+#else
+#define FOR_TAIL_CALL __attribute__((optimize("O2")))
+#define TAIL_RETURN return
+#endif
+
 /* The C library takes RPATH and the namespace from the caller's address, so the
  * real function is left to return to our caller: it must be a tail call. */
-EXPORT __attribute__((optimize("O2"))) void *dlopen(const char *path, int mode)
+EXPORT FOR_TAIL_CALL void *dlopen(const char *path, int mode)
 {
     static void *(*real)(const char *, int);
     if (!real)
         *(void **)&real = real_symbol("dlopen");
     if (preload_mode == MODE_HEAP && option_number(OPT_NO_DEEPBIND))
         mode &= ~RTLD_DEEPBIND;
-    return real(path, mode);
+    TAIL_RETURN real(path, mode);
 }

@@ -46,7 +46,7 @@ struct text text_age(uint64_t since_ns)
     unsigned long s = seconds_since(since_ns);
     if (s < 120)
         snprintf(t.at, sizeof t.at, "%lu s", s);
-    else if (s < 2 * 3600)
+    else if (s < 2 * 3600UL)
         snprintf(t.at, sizeof t.at, "%lu min", s / 60);
     else if (s < 48ul * 3600)
         snprintf(t.at, sizeof t.at, "%lu h", s / 3600);
