@@ -117,7 +117,7 @@ EXPORT int mallopt(int parameter, int value)
     return 1;
 }
 
-EXPORT __typeof__(mallopt) __libc_mallopt __attribute__((alias("mallopt"), copy(mallopt)));
+EXPORT __typeof__(mallopt) __libc_mallopt ALIAS_OF(mallopt);
 
 EXPORT int malloc_trim(size_t pad)
 {

@@ -384,7 +384,7 @@ EXPORT void cfree(void *p)
 }
 
 /* glibc's other names, which some programs and profilers call directly. */
-#define ALIAS(name, of) EXPORT extern __typeof__(of) name __attribute__((alias(#of), copy(of)))
+#define ALIAS(name, of) EXPORT extern __typeof__(of) name ALIAS_OF(of)
 ALIAS(__libc_malloc, malloc);
 ALIAS(__libc_calloc, calloc);
 ALIAS(__libc_realloc, realloc);

@@ -10,6 +10,11 @@
 #include "config/options.h"
 
 #define EXPORT __attribute__((visibility("default")))
+#ifdef __clang__
+#define ALIAS_OF(name) __attribute__((alias(#name)))
+#else /* gcc wants an alias to promise no less than its target */
+#define ALIAS_OF(name) __attribute__((alias(#name), copy(name)))
+#endif
 
 enum preload_mode {
     MODE_NEW,      /* nothing has been asked of us yet */
