@@ -74,7 +74,7 @@ static struct excerpt excerpt_of(struct slice text)
 /* "/etc/hshm.conf:12: ", or nothing for the environment. */
 static struct excerpt place_of(const struct setting *setting)
 {
-    struct excerpt place;
+    struct excerpt place = { .text = "" };
     struct buffer out = buffer_over(place.text, sizeof(place.text));
     if (setting->source == SOURCE_FILE) {
         struct slice path = slice_of(option_text(OPT_CONFIG));

@@ -47,6 +47,9 @@ _Noreturn void test_skip(const char *format, ...) __attribute__((format(printf, 
     }                                                                                              \
     extern struct test *all_suites
 
+/* Criterion's own header is a system header, where this is no warning either. */
+#pragma GCC diagnostic ignored "-Wsign-compare"
+
 #define CR_CHECK_(fatal, cond, text, ...)                                                          \
     do {                                                                                           \
         if (!(cond))                                                                               \
