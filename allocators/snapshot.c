@@ -386,8 +386,8 @@ bool snapshot_measure(struct heap *h, uint64_t *bytes)
 static void copy_into_place(struct heap *h, struct snapshot *s)
 {
     if (!h->inherited)
-        h->inherited = os_map(h->chunk_count * sizeof *h->inherited,
-                              true); /* NOLINT(bugprone-sizeof-expression): an array of pointers */
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
+        h->inherited = os_map(h->chunk_count * sizeof *h->inherited, true);
     uint64_t kept = 0;
     for (uint64_t i = 0; i < s->run_count; i++) {
         const struct snapshot_run *run = &s->runs[i];

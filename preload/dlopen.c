@@ -10,7 +10,7 @@
 #define TAIL_RETURN __attribute__((musttail)) return
 #else
 #define FOR_TAIL_CALL __attribute__((optimize("O2")))
-#define TAIL_RETURN return
+#define TAIL_RETURN   return
 #endif
 
 /* The C library takes RPATH and the namespace from the caller's address, so the

@@ -55,6 +55,8 @@ static inline unsigned char byte_at(uint32_t seed, size_t at)
 
 static void fill(const struct message *m)
 {
+    if (m->size == 0)
+        return;
     for (size_t at = 0; at < m->size; at += step_of(m->size))
         m->block[at] = byte_at(m->seed, at);
     m->block[m->size - 1] = byte_at(m->seed, m->size - 1);
