@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -346,6 +347,40 @@ static void huge_blocks_freed_under_snapshots_give_their_memory_back(void)
     turn_over(HEAP / 2);
 }
 
+/* No descriptor is to be had, as after setuid() or chroot() or in a sandbox: the child's place
+ * cannot be locked.  It has its own copy all the same, and blocks of its own. */
+static void who_cannot_open_the_file_any_more_may_fork(void)
+{
+    static const struct rlimit none = { 0, 0 };
+    char *word = malloc(100), *large = malloc(6 << 20);
+    strcpy(word, "parent");
+    large[3 << 20] = 5;
+    expect(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    for (int round = 0; round < 3; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            strcpy(word, "child");
+            large[3 << 20] = 6;
+            word = realloc(word, 5000);
+            free(large);
+            pid_t grandchild = fork();
+            if (grandchild == 0) {
+                strcat(word, " of child");
+                free(word);
+                _exit(0);
+            }
+            ends_well(grandchild);
+            expect(strcmp(word, "child") == 0);
+            free(word);
+            _exit(0);
+        }
+        ends_well(child);
+        expect(strcmp(word, "parent") == 0 && large[3 << 20] == 5);
+    }
+    free(word);
+    free(large);
+}
+
 static const struct check checks[] = {
     CHECK(a_child_sees_the_heap_as_it_was),
     CHECK(a_parent_sees_nothing_of_its_child_s_writes),
@@ -360,6 +395,7 @@ static const struct check checks[] = {
     CHECK(small_blocks_freed_under_snapshots_give_their_memory_back),
     CHECK(large_blocks_freed_under_snapshots_give_their_memory_back),
     CHECK(huge_blocks_freed_under_snapshots_give_their_memory_back),
+    CHECK(who_cannot_open_the_file_any_more_may_fork),
 };
 
 int main(int argc, char **argv)
