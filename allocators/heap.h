@@ -80,7 +80,6 @@ struct mine {
     uint32_t chunks;      /* owned */
     uint32_t hold_seq;    /* last hold we made: pages older than it may be held */
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
-    uint32_t holds_alive; /* of ours, not known to have ended */
     uint64_t holds_looked_ns;
     uint32_t recovered_ms; /* when we last looked for dead members */
     uint32_t bins[BIN_COUNT];

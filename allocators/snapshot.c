@@ -149,7 +149,6 @@ static bool collect_runs(struct heap *h, struct snapshot *s)
 static void stop_caches(struct heap *h, uint32_t seq)
 {
     __atomic_store_n(&h->mine->hold_seq, seq, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&h->mine->holds_alive, 1, __ATOMIC_RELAXED);
     /* Pairs with the fence in direct_set(). */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (struct thread_cache *tc = h->mine->caches; tc; tc = tc->next)

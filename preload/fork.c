@@ -34,7 +34,7 @@ static void say_refused(uint64_t bytes)
 {
     log_line(
         "fork refused: no room for a snapshot of %zuB (HSHM_FORK_MAX, free memory, the limits of "
-        "the process; HSHM_FORK=share or view copy less)",
+        "the process; HSHM_FORK=share copies nothing)",
         (size_t)bytes);
 }
 
