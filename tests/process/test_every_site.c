@@ -12,8 +12,8 @@ static const char *const site_names[] = {
 #undef SITE
 };
 
-/* Reached by fork: the preload's tests of fork kill there; a snapshot is copied
- * memory and system calls, which a stepper need not see. */
+/* Reached only by fork, which this life does not do.  No test kills there yet:
+ * what a survivor finds is known from reading. */
 static const char *const elsewhere[] = { "hold_seq",   "holds_high", "hold_state", "hold_facts",
                                          "holds_live", "hold_cover", "hold_over",  "fork_facts",
                                          "inherited",  "page_park" };
