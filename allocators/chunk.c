@@ -83,6 +83,7 @@ static void dirt_to_slices(struct heap *h, uint32_t c)
         uint32_t here = left <= 0 ? 0 : left < SLICE_OSPAGES ? (uint32_t)left : SLICE_OSPAGES;
         put_release(slice_dirty, d->dirty, UINT16_MAX);
         put_release(slice_committed, d->committed, (uint16_t)((UINT32_C(1) << here) - 1));
+        own_put(slice_backed, d->backed, 0);
         own_put(slice_mapped, d->mapped, 0);
     }
 }

@@ -126,27 +126,40 @@ static uint16_t slice_mask(uint32_t i, uint64_t off, uint64_t end)
     return (uint16_t)((UINT32_C(1) << to) - (UINT32_C(1) << from));
 }
 
+/* OS pages that are there already need only be mapped, which the program's touch
+ * would do too: the kernel maps all of an aligned 64 KiB, a slice, when one is
+ * asked for, in the time of two faults. */
+static void map_backed(struct heap *h, uint64_t from, uint64_t to)
+{
+    if (from >> SLICE_SHIFT == (to - 1) >> SLICE_SHIFT)
+        to = from + OS_PAGE;
+    os_populate_read(at_off(h, from), to - from);
+}
+
 bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, bool *zero)
 {
     uint64_t end = off + bytes;
     uint32_t first = (uint32_t)(off >> SLICE_SHIFT), last = (uint32_t)((end - 1) >> SLICE_SHIFT);
     struct chunk *chunk = &h->chunks[chunk_of(first)];
     uint32_t fresh = 0;
-    bool unmapped = false, clean = true;
+    bool unmapped = false, unbacked = false, clean = true;
     for (uint32_t i = first; i <= last; i++) {
         struct slice *d = &h->slices[i];
         uint16_t mask = slice_mask(i, off, end);
         fresh += (uint32_t)__builtin_popcount(mask & (uint16_t)~own_get(d->committed));
         unmapped |= (mask & (uint16_t)~own_get(d->mapped)) != 0;
+        unbacked |= (mask & (uint16_t)~own_get(d->backed)) != 0;
         clean &= (mask & own_get(d->dirty)) == 0;
     }
     if (fresh && !ledger_charge(h, fresh))
         return false;
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(end, OS_PAGE);
-    if (populate && unmapped && !back(at_off(h, from), to - from)) {
+    if (populate && (unbacked || (unmapped && !h->shared)) && !back(at_off(h, from), to - from)) {
         ledger_cancel(h, fresh);
         return false;
     }
+    if (populate && unmapped && !unbacked && h->shared)
+        map_backed(h, from, to);
     if (fresh) {
         fetch_add_release(chunk_charged, chunk->charged, fresh); /* others extend pages, too */
         ledger_settle(h, fresh);
@@ -157,8 +170,11 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         /* 'dirty' first: a page handed out is never taken for zero. */
         put_release(slice_dirty, d->dirty, (uint16_t)(own_get(d->dirty) | mask));
         put_release(slice_committed, d->committed, (uint16_t)(own_get(d->committed) | mask));
-        if (populate)
-            own_put(slice_mapped, d->mapped, (uint16_t)(own_get(d->mapped) | mask));
+        if (populate) {
+            uint16_t there = own_get(d->backed) | mask;
+            own_put(slice_backed, d->backed, there);
+            own_put(slice_mapped, d->mapped, there);
+        }
     }
     if (zero)
         *zero = clean;
@@ -177,6 +193,7 @@ static void purge_run(struct heap *h, uint32_t first, uint32_t n)
         /* If we die before the hole is punched the pages are there but not
          * counted, and still 'dirty': whoever commits them again finds them. */
         put_release(purge_uncommit, d->committed, 0);
+        own_put(slice_backed, d->backed, 0);
         own_put(slice_mapped, d->mapped, 0);
     }
     long rc =
@@ -213,6 +230,7 @@ static void purge_all(struct heap *h, uint32_t c)
         for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
             struct slice *d = &h->slices[c * CHUNK_SLICES + i];
             put_release(purge_uncommit, d->committed, 0);
+            own_put(slice_backed, d->backed, 0);
             own_put(slice_mapped, d->mapped, 0);
             put_release(purge_clean, d->dirty, 0);
         }

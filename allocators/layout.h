@@ -130,7 +130,9 @@ struct seg_header {
     sh64_t holds_high;   /* 312  entries of the hold table ever used, all backed */
     sh64_t members_high; /* 320  slots ever used, all backed */
     sh64_t kept_members; /* 328  members that ended and left blocks, since reclaim last freed all */
-    sh64_t reserved1[22];
+    sh64_t leavers; /* 336  how many said that they leave (a hint that there is one to recover) */
+    sh64_t looked;  /* 344  when the dead were last looked for, ms << 32 | leavers seen then */
+    sh64_t reserved1[20];
 };
 AT(seg_header, magic, 0);
 AT(seg_header, base, 16);
@@ -177,7 +179,8 @@ struct seg_member {
     sh64_t forks;      /* 120 */
     sh64_t fork_bytes; /* 128 */
     sh64_t charging;   /* 136  OS pages charged that no chunk bears yet */
-    sh64_t reserved[10];
+    sh64_t quits;      /* 144  1: it was about to end by _exit(), or a child of its vfork() was */
+    sh64_t reserved[9];
     char name[32];     /* 224  program, NUL-terminated */
     char message[384]; /* 256  last line it had to say */
     sh64_t reserved1[432];
@@ -306,10 +309,10 @@ struct slice {
     sh32_t span;     /* 52  slices in the page or block */
     sh64_t audit;    /* 56  block that a dead freer may have left on no list */
     /* second line */
-    sh16_t committed; /* 64  a bit per OS page: charged; backed if it was populated */
-    sh16_t dirty;     /* 66  a bit per OS page: may hold non-zero bytes */
-    sh16_t mapped;    /* 68  a bit per OS page: populated in the owner's address space */
-    sh16_t reserved0;
+    sh16_t committed;  /* 64  a bit per OS page: charged; backed if it was populated */
+    sh16_t dirty;      /* 66  a bit per OS page: may hold non-zero bytes */
+    sh16_t mapped;     /* 68  a bit per OS page: to be had without a fault in the owner's space */
+    sh16_t backed;     /* 70  a bit per OS page: surely there, a touch needs no new memory */
     sh32_t next;       /* 72  links of the owner's list of pages, slice indices */
     sh32_t prev;       /* 76 */
     sh64_t cell;       /* 80  the owner's class_cell, also while 'home' says nobody; 0 none */

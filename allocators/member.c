@@ -84,6 +84,7 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
     put(member_facts, m->settings, h->reclaim);
     put(member_facts, m->charged, 0);
     put(member_facts, m->charging, 0);
+    put(member_facts, m->quits, 0);
     put(member_facts, m->pending, 0);
     put(member_facts, m->threads, 0);
     put(member_facts, m->mallocs, 0);
@@ -94,6 +95,20 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
     put(member_facts, m->uid, (uint64_t)os_euid());
     put(member_facts, m->forks, 0);
     put(member_facts, m->fork_bytes, 0);
+}
+
+void member_quits(struct heap *h)
+{
+    if (!h->shared || h->mine->member_id != h->member_id)
+        return;
+    put(member_quits, h->me->quits, 1);
+    fetch_add(leavers, h->header->leavers, 1);
+}
+
+void member_stays(struct heap *h)
+{
+    if (unlikely(get(h->me->quits)))
+        put(member_quits, h->me->quits, 0);
 }
 
 bool member_alive(struct heap *h, uint32_t slot)

@@ -29,3 +29,8 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
 bool member_alive(struct heap *h, uint32_t slot);
 /* Does anybody but 'except' (a slot, or MEMBER_MAX) live?  By an open file. */
 bool members_alive_fd(long fd, uint32_t except);
+
+/* This process is about to end on purpose: one store, no system call. */
+void member_quits(struct heap *h);
+/* It was a child of vfork(): we are still here. */
+void member_stays(struct heap *h);

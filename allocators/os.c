@@ -18,6 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -299,6 +302,11 @@ long os_populate(void *at, uint64_t bytes)
     return rc == 0 || rc == -EINVAL || rc == -ENOSYS ? rc : -ENOMEM;
 }
 
+long os_populate_read(void *at, uint64_t bytes)
+{
+    return os_advise(at, bytes, MADV_POPULATE_READ);
+}
+
 long os_purge(void *at, uint64_t bytes, bool shared)
 {
     int advice = shared ? MADV_REMOVE : MADV_DONTNEED;
@@ -358,6 +366,12 @@ void os_boot_id(uint64_t id[2])
     os_close(fd);
     for (int i = 0; text[i]; i++)
         id[i & 1] = id[i & 1] * 31 + (uint8_t)text[i];
+}
+
+_Noreturn void os_exit(int status)
+{
+    for (;;)
+        os_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 long os_pid(void)

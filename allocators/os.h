@@ -52,7 +52,8 @@ void *os_map_header(long fd);                  /* the first page of a file, writ
 void *os_map_page(long fd, bool for_children); /* one shared page of a file, to keep it open */
 void os_unmap(void *at, uint64_t bytes);
 long os_move(void *from, uint64_t bytes, void *to); /* mremap over whatever is at 'to' */
-long os_populate(void *at, uint64_t bytes);         /* back it now; -ENOMEM instead of SIGBUS */
+long os_populate(void *at, uint64_t bytes);
+long os_populate_read(void *at, uint64_t bytes); /* back it now; -ENOMEM instead of SIGBUS */
 long os_advise(void *at, uint64_t bytes, int advice);
 /* Give memory back: a hole in the file, or fresh zero pages. */
 long os_purge(void *at, uint64_t bytes, bool shared);
@@ -66,6 +67,7 @@ uint64_t os_boot_ns(void); /* precise monotonic, for durations */
 void os_random(void *buf, size_t len);
 void os_boot_id(uint64_t id[2]);
 long os_pid(void);
+_Noreturn void os_exit(int status); /* of the whole process, at once */
 long os_tid(void);
 long os_euid(void);
 uint64_t os_ram_bytes(void);

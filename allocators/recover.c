@@ -441,7 +441,7 @@ static bool member_recover(struct heap *h, const struct dead *dead)
 
 static bool grace_is_over(struct seg_member *m, enum member_state state)
 {
-    if (state != MEMBER_LIVE)
+    if (state != MEMBER_LIVE || get(m->quits))
         return true;
     uint64_t now = os_now_ms(), since = get(m->dead_ms);
     if (!since)
@@ -449,20 +449,28 @@ static bool grace_is_over(struct seg_member *m, enum member_state state)
     return now - since >= GRACE_MS;
 }
 
-/* '*early' is set if the member is dead but not for long enough. */
-static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool *early)
+struct look {
+    bool early;   /* somebody is dead but not for long enough */
+    bool leaving; /* somebody has said that he leaves and is not gone yet */
+};
+
+static bool slot_recover(struct heap *h, long fd, uint32_t slot, struct look *look)
 {
     struct seg_member *m = &h->members[slot];
     uint64_t state = get_acquire(m->state);
     enum member_state what = state_of(state);
-    if (what == MEMBER_FREE || m == h->me || os_lock_held(fd, LOCK_MEMBER(slot)))
+    if (what == MEMBER_FREE || m == h->me)
         return false;
+    if (os_lock_held(fd, LOCK_MEMBER(slot))) {
+        look->leaving |= what == MEMBER_LEAVING || get(m->quits);
+        return false;
+    }
     if (what == MEMBER_RECOVERING) {
         uint32_t by = state_recoverer(state) - 1;
         if (by == member_slot(h->member_id) || os_lock_held(fd, LOCK_MEMBER(by)))
             return false;
     } else if (!grace_is_over(m, what)) {
-        *early = true;
+        look->early = true;
         return false;
     }
     uint32_t epoch = state_epoch(state);
@@ -481,13 +489,29 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, bool *early)
     return done;
 }
 
-static unsigned slots_recover(struct heap *h, long fd, bool *early)
+static unsigned slots_recover(struct heap *h, long fd, struct look *look)
 {
     unsigned n = 0;
+    *look = (struct look){ 0 };
     uint64_t high = get_acquire(h->header->members_high);
     for (uint32_t slot = 0; slot < high; slot++)
-        n += slot_recover(h, fd, slot, early);
+        n += slot_recover(h, fd, slot, look);
     return n;
+}
+
+/* ---- when to look ------------------------------------------------------------------------------- */
+
+#define LOOK_EVERY_MS 50
+
+static uint64_t looked_at(uint32_t now, uint32_t leavers)
+{
+    return (uint64_t)now << 32 | leavers;
+}
+
+/* Has somebody said that he leaves since all leavers were last seen gone? */
+static bool somebody_left(struct heap *h)
+{
+    return (uint32_t)get(h->header->looked) != (uint32_t)get(h->header->leavers);
 }
 
 unsigned recover_dead(struct heap *h, bool wait)
@@ -500,12 +524,16 @@ unsigned recover_dead(struct heap *h, bool wait)
     struct os_file file;
     unsigned n = 0;
     if (os_fstat(fd, &file) == 0 && file.inode == h->inode) {
-        bool early = false;
-        n = slots_recover(h, fd, &early);
-        if (early && wait) { /* one grace for all: each was seen dead by now */
+        struct look look;
+        uint32_t leavers = (uint32_t)get(h->header->leavers),
+                 seen = (uint32_t)get(h->header->looked);
+        n = slots_recover(h, fd, &look);
+        if (look.early && wait) { /* one grace for all: each was seen dead by now */
             os_sleep_us((GRACE_MS + 5) * 1000);
-            n += slots_recover(h, fd, &early);
+            n += slots_recover(h, fd, &look);
         }
+        put(looked, h->header->looked,
+            looked_at((uint32_t)os_now_ms(), look.leaving ? seen : leavers));
     }
     os_close(fd);
     if (n)
@@ -513,16 +541,29 @@ unsigned recover_dead(struct heap *h, bool wait)
     return n;
 }
 
-#define RECOVER_EVERY_MS 50
-
+/* Somebody of the segment looks every now and then, and soon where somebody has
+ * said that he leaves: what he had then serves the next before new memory does.
+ * Each member looks at most once in a tick of the clock. */
 void recover_sometimes(struct heap *h)
 {
     if (!h->shared)
         return;
     uint32_t now = (uint32_t)os_now_ms();
     uint32_t seen = __atomic_load_n(&h->mine->recovered_ms, __ATOMIC_RELAXED);
-    if (now - seen >= RECOVER_EVERY_MS &&
+    bool due = somebody_left(h) || now - (uint32_t)(get(h->header->looked) >> 32) >= LOOK_EVERY_MS;
+    member_stays(h);
+    if (due && now != seen &&
         __atomic_compare_exchange_n(&h->mine->recovered_ms, &seen, now, false, __ATOMIC_RELAXED,
                                     __ATOMIC_RELAXED))
         recover_dead(h, false);
+}
+
+/* At a fork: a child that ended just before left what this one can use. */
+void recover_leavers(struct heap *h)
+{
+    member_stays(h);
+    if (somebody_left(h))
+        recover_dead(h, false);
+    else
+        recover_sometimes(h);
 }

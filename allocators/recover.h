@@ -17,6 +17,8 @@ unsigned recover_dead(struct heap *h, bool wait);
 /* The same now and then, for those who are about to take fresh memory: what the
  * dead left comes first. */
 void recover_sometimes(struct heap *h);
+/* At once, if somebody has said that he leaves. */
+void recover_leavers(struct heap *h);
 
 /* Free what ended members left (HSHM_EXIT=keep), except published blocks; bytes freed. */
 uint64_t reclaim_kept(struct thread_cache *tc);

@@ -544,9 +544,10 @@ void segment_leave(struct heap *h)
     if (!h->shared || h->mine->member_id != h->member_id)
         return;
     uint64_t state = get(h->me->state);
-    if (state_of(state) == MEMBER_LIVE)
+    if (state_of(state) == MEMBER_LIVE &&
         cas(member_state, h->me->state, &state,
-            MEMBER_STATE(MEMBER_LEAVING, member_epoch(h->member_id), 0));
+            MEMBER_STATE(MEMBER_LEAVING, member_epoch(h->member_id), 0)))
+        fetch_add(leavers, h->header->leavers, 1);
     if (h->header->persist || !h->can_open)
         return;
     long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);

@@ -300,6 +300,7 @@ static bool cover(struct heap *h, struct snapshot *s, uint64_t most)
         /* Who is no member is handed nothing after the fork: it needs no hold. */
         if (!s->detached)
             s->hold_index = hold_make(h, &s->seq, &s->hold);
+        pool_sweep(h); /* to look at a page of the dead costs less than to copy an empty one */
         done = (s->detached || s->hold_index >= 0) && collect_runs(h, s);
     }
     if (done && !s->detached) {
@@ -325,7 +326,7 @@ static bool file_is_reachable(struct heap *h)
 
 long snapshot_prepare(struct heap *h, struct snapshot *s, enum snapshot_kind kind, uint64_t most)
 {
-    recover_sometimes(h); /* earlier children */
+    recover_leavers(h); /* earlier children */
     *s =
         (struct snapshot){ .hold_index = -1, .fd = -1, .active = true, .started_ns = os_boot_ns() };
     s->guard = heap_lock(h);

@@ -178,7 +178,7 @@ void preload_start(void)
     tls_state.starting = false;
     __atomic_store_n(&preload_mode, mode, __ATOMIC_RELEASE);
     if (mode == MODE_HEAP && main_heap.shared)
-        recover_sometimes(&main_heap);
+        recover_dead(&main_heap, false);
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */

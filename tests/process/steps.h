@@ -283,6 +283,8 @@ static void phase_join(void)
 static void phase_leave(void)
 {
     heap_trim(cache);
+    member_quits(&heap);
+    member_stays(&heap);
     segment_leave(&heap);
 }
 

@@ -14,6 +14,16 @@ static void let_recover(const char *name, const char *settings)
     }
 }
 
+static uint64_t segment_member_quits(const char *name, unsigned slot)
+{
+    struct seg_member member = { 0 };
+    int fd = open(segment_file(name), O_RDONLY);
+    cr_assert_eq(pread(fd, &member, sizeof member, (off_t)(SEG_MEMBERS_OFF + slot * OS_PAGE)),
+                 sizeof member);
+    close(fd);
+    return member.quits.raw_;
+}
+
 static void fill_all_sizes(struct puppet *p)
 {
     for (unsigned size = 16; size <= 32768; size *= 2)
@@ -61,6 +71,38 @@ Test(death, free_memory_of_a_killed_member_is_adopted)
     cr_assert_eq(ask(&b, "n 20000 1000"), 20000);
     cr_assert_eq(segment_pages("adopt", CHUNK_ORPHAN), 0, "b took the orphans first");
     cr_assert_eq(ask(&b, "s"), 1);
+    cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
+}
+
+/* One look at once: no grace for who ends on purpose. */
+Test(death, what_a_member_had_that_ends_by__exit_is_taken_without_a_grace)
+{
+    struct puppet b = puppet_start("quits", "HSHM_EXIT=reclaim");
+    cr_assert_eq(ask(&b, "n 10 64"), 10);
+    struct puppet a = puppet_start("quits", "HSHM_EXIT=reclaim");
+    fill_all_sizes(&a);
+    cr_assert_eq(ask(&a, "q 1"), REFUSED);
+    cr_assert_eq(puppet_wait(&a), 0);
+    struct puppet next = puppet_start("quits", "HSHM_EXIT=reclaim");
+    cr_assert_eq(segment_members("quits", MEMBER_LIVE), 2);
+    cr_assert_eq(segment_header("quits").members_ended.raw_, 1, "it waits for a grace");
+    cr_assert_eq(puppet_quit(&next), 0);
+    cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
+}
+
+Test(death, a_child_of_vfork_that_ends_does_not_end_its_parent)
+{
+    struct puppet a = puppet_start("vfork", ""), b = puppet_start("vfork", "");
+    uint64_t at = ask(&a, "m 100");
+    cr_assert_eq(ask(&a, "w %#lx 100 7", at), 1);
+    cr_assert_eq(ask(&a, "q 2"), 1);
+    let_recover("vfork", "");
+    cr_assert_eq(segment_members("vfork", MEMBER_LIVE), 2);
+    cr_assert_eq(ask(&b, "v %#lx 100 7", at), 1);
+    cr_assert_eq(ask(&a, "n 1000 5000"), 1000, "%s", puppet_said(&a));
+    cr_assert_eq(ask(&a, "s"), 1);
+    cr_assert_eq(segment_member_quits("vfork", 0), 0, "a kill would get no grace any more");
+    cr_assert_eq(puppet_quit(&a), 0, "%s", puppet_said(&a));
     cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
 }
 
