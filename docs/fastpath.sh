@@ -12,7 +12,7 @@ for f in malloc free; do
     printf '%s:\n' "$f"
     objdump -d --no-show-raw-insn --no-addresses --start-address="0x$1" \
       --stop-address=$((0x$1 + 0x$2)) "$lib" |
-      sed -nE "s/__libc_$f/$f/g; s/[[:space:]]+\$//; /^\t(nop|data16|cs nop)/d; s/-?0x[0-9a-f]+\(%rip\)(,%[a-z0-9]+)? +# <_GLOBAL_OFFSET_TABLE_[^>]*>/tls_cache@gottpoff(%rip)\2/; s/-?0x[0-9a-f]+\(%rip\)(,%[a-z0-9]+)? +# <([^>]*)>/\2(%rip)\1/; s/^\t/    /p"
+      sed -nE "s/__libc_$f/$f/g; s/[[:space:]]+\$//; /^\t(nop|data16|cs nop)/d; s/-?0x[0-9a-f]+\(%rip\)(,%[a-z0-9]+)? +# <_GLOBAL_OFFSET_TABLE_[^>]*>/tls_cache@gottpoff(%rip)\1/; s/-?0x[0-9a-f]+\(%rip\)(,%[a-z0-9]+)? +# <([^>]*)>/\2(%rip)\1/; s/^\t/    /p"
 done | tee "${TMPDIR:-/tmp}/fastpath.$$"
 grep -nE '^ *(lock|mfence|sfence|lfence|syscall|xchg .*\(|cmpxchg)' "${TMPDIR:-/tmp}/fastpath.$$" >&2
 found=$?
