@@ -68,6 +68,16 @@ BASE_CPPFLAGS  += -Itests/unit/tsan
 SAN_FLAGS      += $(if $(findstring clang,$(CC)),,-Wno-tsan)
 endif
 
+# `hshm top` is there if ncurses is.
+ifndef NCURSES
+NCURSES := $(shell printf '\043include <ncurses.h>\nint main(void) { return initscr() == NULL; }\n' | \
+             $(CC) -x c - -lncursesw -ltinfo -o /dev/null 2>/dev/null && echo yes)
+endif
+ifeq ($(NCURSES),yes)
+BASE_CPPFLAGS += -DWITH_NCURSES
+TOOL_LIBS     := -lncursesw -ltinfo
+endif
+
 compile = $(CC) $(BASE_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(NO_BUILTIN) $(SAN_FLAGS) $(CFLAGS)
 link    = $(CC) -pthread $(HARDEN) $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 
@@ -100,7 +110,7 @@ $(PRELOAD): $(call objects,$(PRELOAD_SRC)) preload/exports.map
 	@ln -sf $(@F) $(@D)/$(SONAME)
 
 $(TOOL): $(call objects,$(TOOL_SRC))
-	$(link) $(filter %.o,$^) $(LDLIBS) -o $@
+	$(link) $(filter %.o,$^) $(TOOL_LIBS) $(LDLIBS) -o $@
 
 $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(UNIT_SUPPORT) $(call objects,$(CORE_SRC)) \
                         $(filter %.o,$(CRITERION))

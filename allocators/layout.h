@@ -132,7 +132,8 @@ struct seg_header {
     sh64_t kept_members; /* 328  members that ended and left blocks, since reclaim last freed all */
     sh64_t leavers; /* 336  how many said that they leave (a hint that there is one to recover) */
     sh64_t looked;  /* 344  when the dead were last looked for, ms << 32 | leavers seen then */
-    sh64_t reserved1[20];
+    sh64_t reserved1[19];
+    sh64_t dumped_ns; /* 504  when `hshm dump` made this copy; never set in a segment */
 };
 AT(seg_header, magic, 0);
 AT(seg_header, base, 16);
@@ -142,6 +143,7 @@ AT(seg_header, link_key, 88);
 AT(seg_header, state, 192);
 AT(seg_header, hold_seq, 256);
 AT(seg_header, orphans, 304);
+AT(seg_header, dumped_ns, 504);
 SIZE(seg_header, 512);
 
 /* ---- members --------------------------------------------------------------
@@ -183,12 +185,16 @@ struct seg_member {
     sh64_t reserved[9];
     char name[32];     /* 224  program, NUL-terminated */
     char message[384]; /* 256  last line it had to say */
-    sh64_t reserved1[432];
+    sh64_t reserved1[431];
+    sh64_t dumped; /* 4088 in a dump, if it lived then: enum dumped */
 };
 AT(seg_member, state, 0);
 AT(seg_member, name, 224);
 AT(seg_member, message, 256);
+AT(seg_member, dumped, 4088);
 SIZE(seg_member, 4096);
+
+enum dumped { DUMPED_DEAD = 0, DUMPED_ALIVE = 1, DUMPED_STOPPED = 2 };
 
 /* A hold: while any address space still maps the snapshot of one fork, the
  * pages it covers are not allocated from.  Its life is a lock on its byte. */

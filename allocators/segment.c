@@ -393,6 +393,10 @@ static enum joined segment_join(struct heap *h, const struct heap_config *c, lon
     }
     if ((*why = segment_validate(&header, file.bytes)))
         return JOIN_REFUSED;
+    if (header.dumped_ns.raw_) {
+        *why = "it is a dump, not a segment";
+        return JOIN_REFUSED;
+    }
     h->device = file.device;
     h->inode = file.inode;
     /* Where a member lives there was no reboot. */

@@ -98,6 +98,7 @@ bool view_open_file(struct view *v, const char *path, const char **why)
     v->alive = os_lock_any(v->fd, LOCK_MEMBER(0), MEMBER_MAX);
     const struct seg_header *h = &v->header;
     v->wrong = segment_validate(h, v->file.bytes);
+    v->dumped = !v->wrong && get(h->dumped_ns);
     v->foreign = v->wrong && !looks_like_ours(h, v->file.bytes) &&
                  (h->magic != SEG_MAGIC || h->format != SEG_FORMAT || h->abi != layout_abi());
     *why = "no memory";
@@ -107,6 +108,8 @@ bool view_open_file(struct view *v, const char *path, const char **why)
     }
     if (!v->wrong)
         view_grow(v);
+    for (uint64_t slot = 0; v->dumped && slot < v->members_high; slot++)
+        v->torn |= get(v->members[slot].dumped) == DUMPED_ALIVE;
     return true;
 }
 
@@ -150,6 +153,8 @@ void view_kept(const struct view *v, uint64_t slice, struct kept *to)
 
 bool view_member_alive(const struct view *v, uint64_t slot)
 {
+    if (v->dumped)
+        return slot < v->members_high && get(v->members[slot].dumped);
     return os_lock_held(v->fd, LOCK_MEMBER(slot));
 }
 

@@ -20,6 +20,8 @@ struct view {
     const char *wrong;        /* why it is no sound segment; the tables are empty then */
     bool foreign;             /* 'wrong' because it is no segment, or of another version */
     bool alive;               /* some member lives: bytes may change while they are read */
+    bool dumped;              /* a copy made by `hshm dump`: it says itself who lived */
+    bool torn;                /* a dump whose members went on while it was made */
     uint64_t chunk_high, members_high, holds_high;
     struct chunk *chunks; /* copies, of that many entries, with room for all */
     struct seg_member *members;

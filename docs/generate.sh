@@ -28,6 +28,22 @@ part()
     fi
 }
 
+# whole FILE COMMAND...
+whole()
+{
+    local file=$1
+    shift
+    "$@" > build/generated
+    if cmp -s "$file" build/generated; then return; fi
+    if [ -n "$check" ]; then
+        echo "$file is stale: run make docs"
+        stale=1
+    else
+        mkdir -p "$(dirname "$file")"
+        cat build/generated > "$file"
+    fi
+}
+
 fenced() { echo '```asm'; "$@"; echo '```'; }
 
 check=${1:-}
@@ -36,6 +52,12 @@ part docs/design.md sites docs/sites.sh
 if [ -x "$tool" ]; then
     part README.md options "$tool" options --markdown
     part docs/man/libhshm_preload.7 options "$tool" options --man
+    if "$tool" help top > build/generated; then     # else it was built without ncurses
+        part docs/man/hshm.1 commands "$tool" help --man
+        whole packaging/completions/hshm.bash "$tool" completion bash
+        whole packaging/completions/_hshm "$tool" completion zsh
+        whole packaging/completions/hshm.fish "$tool" completion fish
+    fi
 fi
 # What a compiler makes differs; what must not be in it does not.
 if [ -z "$check" ]; then

@@ -16,6 +16,7 @@ gcc                       demo   gcc          building
 libc6-dev                 demo   -            building
 make                      demo   make         building
 python3                   demo   python3      the demo, the test runner
+libncurses-dev            demo   -            hshm top
 libcriterion-dev          check  -            unit and process tests
 pkg-config                check  pkg-config   install test
 git                       check  git          program test
@@ -35,6 +36,11 @@ wrk                       check  wrk          load for nginx
 postgresql-15             check  -            server test
 stress-ng                 check  stress-ng    program test
 procps                    check  ps           tests that look at processes
+tmux                      check  tmux         tests that read the screen, program test
+python3-jsonschema        check  -            tests of JSON
+python3-prometheus-client check  -            tests of metrics
+zsh                       check  zsh          tests of completions
+fish                      check  fish         tests of completions
 g++                       full   g++          C++ programs
 gcc-multilib              full   -            a 32-bit program under the preload
 clang                     full   clang        second compiler, program test
@@ -50,7 +56,6 @@ ffmpeg                    full   ffmpeg       program test
 imagemagick               full   convert      program test
 vim                       full   vim          program test
 libpython3.11-testsuite   full   -            program test
-tmux                      full   tmux         program test
 man-db                    full   man          looks at the manual pages
 gnuplot-nox               full   gnuplot      plots of the benches
 libjemalloc2              full   -            bench, for comparison

@@ -38,6 +38,7 @@ static void totals_json(const char *name, const struct view *v, const struct che
     json_text("name", name);
     json_text("verdict", verdict(status));
     json_bool("in_use", v->alive);
+    json_bool("torn", v->torn);
     json_number("damage", r->damage);
     json_number("notes", r->notes);
     json_number("chunks", r->chunks);
@@ -63,16 +64,15 @@ int verb_check(int argc, char **argv)
     struct view v;
     struct check_result result = { 0 };
     char path[512];
-    bool set[128];
-    int at = flags_read(argc, argv, "q", set);
-    if (at != argc - 1)
-        return fail(EXIT_USAGE, "check needs one segment; hshm list names them");
-    if (!segment_look(argv[at], &v, path, sizeof path, false))
+    struct flags f;
+    flags_read_arguments(argc, argv, &f, 1, 1);
+    const char *name = f.arguments[0];
+    if (!segment_look(name, &v, path, sizeof path, false))
         return EXIT_UNKNOWN;
-    bool json = flag(set, 'j'), quiet = flag(set, 'q');
+    bool json = flag(&f, 'j'), quiet = flag(&f, 'q');
     if (v.foreign && !json) {
         if (!quiet)
-            fail(0, "segment %s: %s", argv[at], v.wrong);
+            fail(0, "segment %s: %s", name, v.wrong);
         view_close(&v);
         return EXIT_UNKNOWN;
     }
@@ -83,11 +83,14 @@ int verb_check(int argc, char **argv)
     uint64_t start = os_boot_ns();
     bool sound = check_segment(&v, json ? report_json : quiet ? NULL : report_text, NULL, &result);
     double seconds = (double)(os_boot_ns() - start) / 1e9;
-    int status = v.foreign ? EXIT_UNKNOWN : sound ? EXIT_OK : EXIT_NO;
+    /* What changed while it was copied may look damaged and is not. */
+    int status = v.foreign || (!sound && v.torn) ? EXIT_UNKNOWN : sound ? EXIT_OK : EXIT_NO;
     if (json)
-        totals_json(argv[at], &v, &result, status);
+        totals_json(name, &v, &result, status);
     else if (!quiet)
-        totals_text(argv[at], &result, status, seconds);
+        totals_text(name, &result, status, seconds);
+    if (!sound && v.torn && !json && !quiet)
+        puts("its members went on while it was dumped: hshm dump -s stops them meanwhile");
     view_close(&v);
     return status;
 }

@@ -1,43 +1,28 @@
 /* hshm - watches, checks, cleans and starts shared heaps, from outside. */
+#include "tool/json.h"
+#include "tool/manual.h"
 #include "tool/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES "NAME is what HSHM_SEGMENT says, or a path, or file:/path; a copied file will do.\n"
+#define FLAG(...) { __VA_ARGS__ },
+#define VERB(name, a, k, h, d, ...)                                                                \
+    static const struct flag_spec flags_of_##name[] = { __VA_ARGS__{ 0 } };
+#include "tool/verbs.def"
+#undef VERB
+#undef FLAG
 
 const struct verb verbs[] = {
-    { "run", verb_run, "[-s NAME] [--KEY=VALUE | -o KEY=VALUE]... [--] PROGRAM [ARG]...",
-      "run a program with its malloc in a segment",
-      "  -s NAME       the segment; without it a fresh one, removed at the end\n"
-      "  -o KEY=VALUE  sets HSHM_KEY (hshm options lists them); --size=2G is -o SIZE=2G\n"
-      "  -v            say first what is run\n"
-      "The exit status is the program's; 125: hshm failed, 126: the program cannot be run,\n"
-      "127: there is none.  A signal that ends the program ends hshm, too.\n" },
-    { "list", verb_list, "[-j]", "list this user's segments", "" },
-    { "show", verb_show, "[-j] NAME", "show a segment: its memory, members, size classes", NAMES },
-    { "who", verb_who, "[-aj] NAME", "list the members of a segment",
-      NAMES "  -a  also those that have ended and whose place is free\n" },
-    { "check", verb_check, "[-jq] NAME", "verify every structure of a segment",
-      NAMES "  -q  say nothing, only exit\n"
-            "Exit status 0: sound, 1: damaged, 2: cannot tell.\n" },
-    { "reclaim", verb_reclaim, "[-jn] [NAME]...", "free what dead and ended members left",
-      "Without a NAME all segments of this user.  Puts in order what died, frees what ended\n"
-      "members kept for others (HSHM_EXIT=keep), and removes segments that nobody uses.\n"
-      "  -n  only say what would be done\n" },
-    { "rm", verb_rm, "[-fj] NAME...", "remove segments",
-      "Refuses while a living member is attached, and names it.\n"
-      "  -f  remove the name all the same: its members go on with the nameless memory,\n"
-      "      which nobody can join any more and which goes with the last of them\n" },
-    { "options", verb_options, "[-j | --markdown | --man]", "list all options and their values",
-      "" },
-    { "version", verb_version, "[-j]", "print the version and the format of segments", "" },
-    { "help", verb_help, "[COMMAND]", "explain a command", "" },
+#define VERB(name, arguments, kind, help, details, ...)                                            \
+    { #name, verb_##name, arguments, kind, help, details, flags_of_##name },
+#include "tool/verbs.def"
+#undef VERB
     { 0 },
 };
 
-static const struct verb *verb_find(const char *name)
+const struct verb *verb_find(const char *name)
 {
     for (const struct verb *v = verbs; v->name; v++)
         if (strcmp(v->name, name) == 0)
@@ -45,83 +30,104 @@ static const struct verb *verb_find(const char *name)
     return NULL;
 }
 
-static void verb_explain(const struct verb *v, FILE *to)
-{
-    fprintf(to, "usage: hshm %s %s\n%s.\n%s", v->name, v->synopsis, v->help, v->details);
-    if (strstr(v->synopsis, "-j") || strstr(v->synopsis, "j]"))
-        fputs("  -j  as JSON\n", to);
-}
-
-static void overview(FILE *to)
-{
-    fputs("usage: hshm COMMAND [ARG]...\n\n", to);
-    for (const struct verb *v = verbs; v->name; v++)
-        fprintf(to, "  %-8s  %s\n", v->name, v->help);
-    fputs("\nhshm COMMAND -h explains one.  Exit status 0: done, 1: it cannot be, 64: wrong use.\n",
-          to);
-}
-
-int verb_help(int argc, char **argv)
-{
-    const struct verb *v = argc > 1 ? verb_find(argv[1]) : NULL;
-    if (argc > 1 && !v)
-        return fail(EXIT_USAGE, "there is no command '%s'", argv[1]);
-    if (v)
-        verb_explain(v, stdout);
-    else
-        overview(stdout);
-    return EXIT_OK;
-}
-
 /* ---- flags ------------------------------------------------------------------------------- */
 
-static char letter_of(const char *name)
+static const struct flag_spec *flag_find(const struct verb *v, char letter, const char *name,
+                                         size_t length)
 {
-    static const struct {
-        const char *name;
-        char letter;
-    } names[] = { { "json", 'j' }, { "help", 'h' },  { "dry-run", 'n' },  { "force", 'f' },
-                  { "all", 'a' },  { "quiet", 'q' }, { "markdown", 'M' }, { "man", 'm' } };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i].name, name) == 0)
-            return names[i].letter;
-    return '?';
+    for (const struct flag_spec *f = v->flags; f->letter; f++)
+        if (name ? strlen(f->name) == length && strncmp(f->name, name, length) == 0
+                 : f->letter == letter)
+            return f;
+    return NULL;
 }
 
-static void flag_set(const char *verb, const char *letters, char letter, const char *text,
-                     bool *set)
+static _Noreturn void flag_wrong(const struct verb *v, const char *text, const char *what)
 {
-    if (letter == 'h') {
-        verb_explain(verb_find(verb), stdout);
-        exit(EXIT_OK);
-    }
-    if (letter == '?' || (letter != 'j' && !strchr(letters, letter))) {
-        fail(0, "%s has no option '%s'", verb, text);
-        verb_explain(verb_find(verb), stderr);
-        exit(EXIT_USAGE);
-    }
-    set[(unsigned char)letter] = true;
+    fail(0, "%s: '%s' %s", v->name, text, what);
+    verb_explain(v, stderr);
+    exit(EXIT_USAGE);
 }
 
-int flags_read(int argc, char **argv, const char *letters, bool *set)
+static _Noreturn void flag_help(const struct verb *v)
 {
+    verb_explain(v, stdout);
+    exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_NO);
+}
+
+static void flag_take(const struct verb *v, const struct flag_spec *spec, const char *value,
+                      const char *text, struct flags *f)
+{
+    if (!spec)
+        flag_wrong(v, text, "is no option of it");
+    if (value && !spec->value)
+        flag_wrong(v, text, "takes no value");
+    f->set[(unsigned char)spec->letter] = true;
+    f->value[(unsigned char)spec->letter] = value;
+}
+
+/* The value of the flag in argv[*i]: what follows it there, or the next word. */
+static const char *value_of(const struct verb *v, const char *rest, int argc, char **argv, int *i)
+{
+    if (*rest)
+        return rest;
+    if (*i + 1 >= argc)
+        flag_wrong(v, argv[*i], "needs a value");
+    return argv[++*i];
+}
+
+static void flag_read_long(const struct verb *v, int argc, char **argv, int *i, struct flags *f)
+{
+    const char *text = argv[*i], *name = text + 2, *equals = strchr(name, '=');
+    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    if (strcmp(name, "help") == 0)
+        flag_help(v);
+    const struct flag_spec *spec = flag_find(v, 0, name, length);
+    const char *value = equals                ? equals + 1
+                        : spec && spec->value ? value_of(v, "", argc, argv, i)
+                                              : NULL;
+    flag_take(v, spec, value, text, f);
+}
+
+static void flag_read_short(const struct verb *v, int argc, char **argv, int *i, struct flags *f)
+{
+    const char *text = argv[*i];
+    for (const char *c = text + 1; *c; c++) {
+        const struct flag_spec *spec = flag_find(v, *c, NULL, 0);
+        if (*c == 'h' && !spec)
+            flag_help(v);
+        if (spec && spec->value) {
+            flag_take(v, spec, value_of(v, c + 1, argc, argv, i), text, f);
+            return;
+        }
+        flag_take(v, spec, NULL, text, f);
+    }
+}
+
+void flags_read(int argc, char **argv, struct flags *f)
+{
+    const struct verb *v = verb_find(argv[0]);
     int i = 1;
-    memset(set, 0, 128);
+    memset(f, 0, sizeof *f);
     for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
-        if (strcmp(argv[i], "--") == 0)
-            return i + 1;
-        if (argv[i][1] == '-')
-            flag_set(argv[0], letters, letter_of(argv[i] + 2), argv[i], set);
-        else
-            for (const char *c = argv[i] + 1; *c; c++)
-                flag_set(argv[0], letters, *c & 0x80 ? '?' : *c, argv[i], set);
+        if (strcmp(argv[i], "--") == 0) {
+            i++;
+            break;
+        }
+        (argv[i][1] == '-' ? flag_read_long : flag_read_short)(v, argc, argv, &i, f);
     }
-    return i;
+    f->count = argc - i;
+    f->arguments = argv + i;
 }
 
-bool flag(const bool *set, char letter)
+void flags_read_arguments(int argc, char **argv, struct flags *f, int least, int most)
 {
-    return set[(unsigned char)letter];
+    flags_read(argc, argv, f);
+    if (f->count >= least && f->count <= most)
+        return;
+    fail(0, "usage: hshm %s %s", argv[0], verb_find(argv[0])->arguments);
+    fail(0, "hshm %s -h explains it; hshm list names the segments", argv[0]);
+    exit(EXIT_USAGE);
 }
 
 int main(int argc, char **argv)
@@ -138,6 +144,7 @@ int main(int argc, char **argv)
     const struct verb *v = verb_find(name);
     if (!v)
         return fail(EXIT_USAGE, "there is no command '%s'; hshm help lists them", name);
+    argv[1] = (char *)v->name;
     int status = v->run(argc - 1, argv + 1);
     if (fflush(stdout) != 0 || ferror(stdout))
         return fail(EXIT_NO, "cannot write");

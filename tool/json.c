@@ -9,7 +9,19 @@ static struct {
     char close[DEPTH_MAX];
     bool has_items[DEPTH_MAX];
     int depth;
+    bool compact;
 } out;
+
+void json_compact(void)
+{
+    out.compact = true;
+}
+
+static void new_line(int depth)
+{
+    if (!out.compact)
+        printf("\n%*s", 2 * depth, "");
+}
 
 /* Length of the UTF-8 character at s, 0 if it is none. */
 static int utf8_length(const unsigned char *s)
@@ -41,12 +53,14 @@ static void put_string(const char *text)
 static void start(const char *key)
 {
     if (out.depth) {
-        printf("%s\n%*s", out.has_items[out.depth] ? "," : "", 2 * out.depth, "");
+        if (out.has_items[out.depth])
+            putchar(',');
+        new_line(out.depth);
         out.has_items[out.depth] = true;
     }
     if (key) {
         put_string(key);
-        fputs(": ", stdout);
+        fputs(out.compact ? ":" : ": ", stdout);
     }
 }
 
@@ -64,7 +78,7 @@ void json_close(void)
     char bracket = out.close[out.depth];
     bool empty = !out.has_items[out.depth--];
     if (!empty)
-        printf("\n%*s", 2 * out.depth, "");
+        new_line(out.depth);
     putchar(bracket);
     if (out.depth == 0)
         putchar('\n');
@@ -95,4 +109,10 @@ void json_text(const char *key, const char *text)
         put_string(text);
     else
         fputs("null", stdout);
+}
+
+void json_hex(const char *key, uint64_t n)
+{
+    start(key);
+    printf("\"0x%llx\"", (unsigned long long)n);
 }

@@ -1,22 +1,17 @@
 /* hshm list: this user's segments, of all versions. */
 #include "tool/json.h"
-#include "tool/tool.h"
+#include "tool/show.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A file's name, too, tells its version: its bytes may be those of no version we know. */
 static const char *state_name(const struct view *v, const struct segment_file *file)
 {
-    if (v->foreign)
-        return file->version != SEG_FORMAT ? "other version" : "no segment";
-    if (v->wrong || get(v->header.damaged))
-        return "damaged";
-    if (v->alive)
-        return "in use";
-    return v->header.persist ? "idle" : "stale"; /* idle: persists; stale: nobody removed it */
+    return v->foreign && file->version != SEG_FORMAT ? "other version" : segment_state(v);
 }
 
-static void show_json(const struct view *v, const struct segment_file *f, const struct stats *s)
+static void list_json(const struct view *v, const struct segment_file *f, const struct stats *s)
 {
     json_open(NULL, '{');
     json_text("name", f->name);
@@ -35,7 +30,7 @@ static void show_json(const struct view *v, const struct segment_file *f, const 
     json_close();
 }
 
-static void show_row(const struct view *v, const struct segment_file *f, const struct stats *s)
+static void list_row(const struct view *v, const struct segment_file *f, const struct stats *s)
 {
     bool known = !v->wrong;
     table_cell(text_plain(f->name, 60).at);
@@ -58,8 +53,16 @@ static void each(const struct segment_file *file, void *context)
     if (!view_open_file(&v, file->path, &why))
         return; /* gone meanwhile, or not ours to read */
     stats_collect(&v, &stats);
-    (*json ? show_json : show_row)(&v, file, &stats);
+    (*json ? list_json : list_row)(&v, file, &stats);
     view_close(&v);
+}
+
+void segments_json(void)
+{
+    bool json = true;
+    json_open(NULL, '[');
+    segments_each(each, &json);
+    json_close();
 }
 
 int verb_list(int argc, char **argv)
@@ -69,18 +72,15 @@ int verb_list(int argc, char **argv)
         { "COMMITTED", true }, { "MEMBERS", true }, { "DEAD", true },
         { "AGE", true },       { "STATE", false },  { "BACKING", false },
     };
-    bool set[128];
-    if (flags_read(argc, argv, "", set) < argc)
-        return fail(EXIT_USAGE, "list takes no arguments");
-    bool json = flag(set, 'j');
-    if (json)
-        json_open(NULL, '[');
-    else
-        table_start(columns, sizeof columns / sizeof *columns);
+    struct flags f;
+    flags_read_arguments(argc, argv, &f, 0, 0);
+    bool json = flag(&f, 'j');
+    if (json) {
+        segments_json();
+        return EXIT_OK;
+    }
+    table_start(columns, sizeof columns / sizeof *columns);
     segments_each(each, &json);
-    if (json)
-        json_close();
-    else
-        table_end();
+    table_end();
     return EXIT_OK;
 }

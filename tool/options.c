@@ -13,14 +13,13 @@ static void write_text(const char *text, size_t size, void *context)
 
 int verb_options(int argc, char **argv)
 {
-    bool set[128];
-    if (flags_read(argc, argv, "Mm", set) < argc)
-        return fail(EXIT_USAGE, "options takes no arguments");
+    struct flags f;
+    flags_read_arguments(argc, argv, &f, 0, 0);
     options_init(environ, "hshm", false);
-    options_print(flag(set, 'j')   ? OPTIONS_JSON
-                  : flag(set, 'M') ? OPTIONS_MARKDOWN
-                  : flag(set, 'm') ? OPTIONS_MAN
-                                   : OPTIONS_TEXT,
+    options_print(flag(&f, 'j')   ? OPTIONS_JSON
+                  : flag(&f, 'M') ? OPTIONS_MARKDOWN
+                  : flag(&f, 'm') ? OPTIONS_MAN
+                                  : OPTIONS_TEXT,
                   write_text, stdout);
     return EXIT_OK;
 }

@@ -118,8 +118,8 @@ static void reclaim_one(const char *name, const char *path, bool dry, struct res
     }
     stats_collect(&v, &stats);
     bool gone = !v.wrong && !v.alive && (!v.header.persist || outlived_boot(&v));
-    r->blocks = stats.kept.blocks;
-    r->bytes = stats.kept.bytes;
+    r->blocks = stats.kept.blocks + stats.dead.blocks;
+    r->bytes = stats.kept.bytes + stats.dead.bytes;
     r->recovered = stats.dead_members;
     if (v.wrong || !check_segment(&v, NULL, NULL, &check)) {
         r->what = v.foreign ? v.wrong : "it is damaged: hshm check says how, hshm rm removes it";
@@ -185,15 +185,15 @@ static void each(const struct segment_file *file, void *context)
 
 int verb_reclaim(int argc, char **argv)
 {
-    bool set[128];
-    int at = flags_read(argc, argv, "n", set);
-    struct reclaim k = { .dry = flag(set, 'n'), .json = flag(set, 'j') };
+    struct flags f;
+    flags_read(argc, argv, &f);
+    struct reclaim k = { .dry = flag(&f, 'n'), .json = flag(&f, 'j') };
     if (k.json)
         json_open(NULL, '[');
-    if (at == argc)
+    if (!f.count)
         segments_each(each, &k);
-    for (; at < argc; at++)
-        reclaim_named(argv[at], &k);
+    for (int i = 0; i < f.count; i++)
+        reclaim_named(f.arguments[i], &k);
     if (k.json)
         json_close();
     return k.any_failed ? EXIT_NO : EXIT_OK;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,24 +63,23 @@ static const char *remove_one(const char *name, bool force)
 
 int verb_rm(int argc, char **argv)
 {
-    bool set[128];
-    int status = EXIT_OK, at = flags_read(argc, argv, "f", set);
-    if (at == argc)
-        return fail(EXIT_USAGE, "rm needs segments; hshm list names them");
-    if (flag(set, 'j'))
+    struct flags f;
+    int status = EXIT_OK;
+    flags_read_arguments(argc, argv, &f, 1, INT_MAX);
+    if (flag(&f, 'j'))
         json_open(NULL, '[');
-    for (; at < argc; at++) {
-        const char *done = remove_one(argv[at], flag(set, 'f'));
+    for (int i = 0; i < f.count; i++) {
+        const char *done = remove_one(f.arguments[i], flag(&f, 'f'));
         if (strcmp(done, "removed") != 0)
             status = EXIT_NO;
-        if (!flag(set, 'j'))
+        if (!flag(&f, 'j'))
             continue;
         json_open(NULL, '{');
-        json_text("name", argv[at]);
+        json_text("name", f.arguments[i]);
         json_text("result", done);
         json_close();
     }
-    if (flag(set, 'j'))
+    if (flag(&f, 'j'))
         json_close();
     return status;
 }

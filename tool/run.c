@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,8 +19,7 @@ enum { EXIT_OURS = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
 /* ---- the library ------------------------------------------------------------------------ */
 
-/* Beside the command (a build), in its prefix's lib, or wherever the loader looks. */
-static void library_find(char *path, size_t size)
+void library_find(char *path, size_t size)
 {
     static const char *const places[] = { "", "../lib/", "../lib/x86_64-linux-gnu/", "../lib64/",
                                           "../lib/aarch64-linux-gnu/" };
@@ -69,7 +69,7 @@ static int option_set(const char *text)
 
 struct command {
     const char *segment;
-    bool verbose;
+    bool verbose, same_layout;
     int first; /* index of PROGRAM */
 };
 
@@ -92,7 +92,15 @@ static int command_read(int argc, char **argv, struct command *c)
             verb_help(2, (char *[]){ (char *)"help", (char *)"run", NULL });
             exit(EXIT_OK);
         }
-        if (argv[i][1] == '-')
+        if (strcmp(argv[i], "--same-layout") == 0 || strcmp(argv[i], "-L") == 0)
+            c->same_layout = true;
+        else if (strcmp(argv[i], "--verbose") == 0)
+            c->verbose = true;
+        else if (strncmp(argv[i], "--segment=", 10) == 0)
+            c->segment = argv[i] + 10;
+        else if (strncmp(argv[i], "--option=", 9) == 0)
+            status = option_set(argv[i] + 9);
+        else if (argv[i][1] == '-')
             status = option_set(argv[i] + 2);
         else if (argv[i][1] == 's' && (status = value_of(argc, argv, &i, &value)) == EXIT_OK)
             c->segment = value;
@@ -199,6 +207,10 @@ int verb_run(int argc, char **argv)
         fresh_name(name, sizeof name, path, sizeof path);
         c.segment = name;
     }
+    /* Inherited by what it becomes, and by the children of that. */
+    if (c.same_layout &&
+        personality((unsigned long)personality(0xffffffff) | ADDR_NO_RANDOMIZE) < 0)
+        return fail(EXIT_OURS, "address randomisation cannot be switched off: %s", strerror(errno));
     library_find(library, sizeof library);
     preload_append(library);
     setenv("HSHM_SEGMENT", c.segment, 1);

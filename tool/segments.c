@@ -1,33 +1,11 @@
-/* Finding segments, and what their members are doing. */
+/* segments.c - finding and opening segments, and what is said of all of them. */
 #include "tool/tool.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-bool segment_find(const char *name, char *path, size_t size)
-{
-    if (strncmp(name, "file:", 5) != 0 && strchr(name, '/'))
-        return (size_t)snprintf(path, size, "%s", name) < size;
-    return segment_path(name, geteuid(), path, size);
-}
-
-bool segment_look(const char *name, struct view *v, char *path, size_t size, bool sound)
-{
-    const char *why = "it is no valid name";
-    if (!segment_find(name, path, size) || !view_open_file(v, path, &why)) {
-        fail(0, "segment %s: %s", name, why);
-        return false;
-    }
-    if (!sound || !v->wrong)
-        return true;
-    fail(0, "segment %s: %s", name, v->wrong);
-    view_close(v);
-    return false;
-}
+/* ---- files ------------------------------------------------------------------------------ */
 
 struct each {
     void (*each)(const struct segment_file *file, void *context);
@@ -56,55 +34,72 @@ void segments_each(void (*each)(const struct segment_file *file, void *context),
     os_list(SEGMENT_DIR, each_file, &e);
 }
 
-/* ---- members -------------------------------------------------------------------------- */
+struct wanted {
+    const char *name;
+    char *path;
+    size_t size;
+};
 
-enum life member_life(const struct view *v, uint64_t slot)
+static void note_other_version(const struct segment_file *file, void *context)
 {
-    enum member_state state = state_of(get(v->members[slot].state));
-    if (state == MEMBER_FREE)
-        return LIFE_ENDED;
-    if (!view_member_alive(v, slot))
-        return LIFE_DEAD;
-    return state == MEMBER_LEAVING ? LIFE_LEAVING : LIFE_ALIVE;
+    const struct wanted *w = context;
+    if (strcmp(file->name, w->name) == 0)
+        snprintf(w->path, w->size, "%s", file->path);
 }
 
-const char *life_name(enum life life)
+/* A name that only a segment of another version has is that one: it will be refused by name. */
+bool segment_find(const char *name, char *path, size_t size)
 {
-    static const char *const names[] = { "alive", "leaving", "dead", "ended" };
-    return names[life];
+    struct wanted w = { name, path, size };
+    if (strncmp(name, "file:", 5) != 0 && strchr(name, '/'))
+        return (size_t)snprintf(path, size, "%s", name) < size;
+    if (!segment_path(name, geteuid(), path, size))
+        return false;
+    if (strncmp(name, "file:", 5) != 0 && access(path, F_OK) != 0)
+        segments_each(note_other_version, &w);
+    return true;
 }
 
-/* The process of that pid maps the segment's file at the segment's address.  Its own word for it
- * would cost each start a look into /proc. */
-bool pid_is_seen(const struct view *v, uint64_t slot)
+bool segment_fault(const char *name, const char *what)
 {
-    char path[64], line[600], at[40], file[40];
-    snprintf(path, sizeof path, "/proc/%lu/maps", (unsigned long)get(v->members[slot].pid));
-    snprintf(at, sizeof at, "%lx-", (unsigned long)v->header.base);
-    snprintf(file, sizeof file, " %lu ", (unsigned long)v->file.inode);
-    FILE *maps = fopen(path, "re");
-    if (!maps)
-        return errno == EACCES || errno == EPERM; /* somebody is there */
-    bool seen = false;
-    while (!seen && fgets(line, sizeof line, maps))
-        seen = strncmp(line, at, strlen(at)) == 0 && strstr(line, file);
-    fclose(maps);
-    return seen;
+    fail(0, "segment %s: %s", name, what);
+    return false;
 }
 
-const char *life_seen(const struct view *v, uint64_t slot)
+bool segment_look(const char *name, struct view *v, char *path, size_t size, bool sound)
 {
-    enum life life = member_life(v, slot);
-    const struct seg_member *m = &v->members[slot];
-    char path[64], line[512] = "";
-    if (life != LIFE_ALIVE || !pid_is_seen(v, slot))
-        return life_name(life);
-    snprintf(path, sizeof path, "/proc/%lu/stat", (unsigned long)get(m->pid));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return life_name(life);
-    ssize_t n = read(fd, line, sizeof line - 1);
-    close(fd);
-    const char *state = n > 0 ? strrchr(line, ')') : NULL;
-    return state && (state[2] == 'T' || state[2] == 't') ? "stopped" : life_name(life);
+    const char *why = "it is no valid name";
+    if (!segment_find(name, path, size) || !view_open_file(v, path, &why))
+        return segment_fault(name, why);
+    if (!sound || !v->wrong)
+        return true;
+    segment_fault(name, v->wrong);
+    view_close(v);
+    return false;
+}
+
+/* ---- what is said of all ----------------------------------------------------------------- */
+
+const char *segment_state(const struct view *v)
+{
+    if (v->foreign)
+        return v->header.magic == SEG_MAGIC ? "other version" : "no segment";
+    if (v->wrong || get(v->header.damaged))
+        return "damaged";
+    if (v->dumped)
+        return "dump";
+    if (v->alive)
+        return "in use";
+    return v->header.persist ? "idle" : "stale"; /* idle: persists; stale: nobody removed it */
+}
+
+double segment_unused(const struct stats *s)
+{
+    uint64_t held = s->committed_bytes - smaller(s->warm_bytes, s->committed_bytes);
+    return held > s->used.bytes ? 1 - (double)s->used.bytes / (double)held : 0;
+}
+
+bool segment_is_full(const struct view *v)
+{
+    return get(v->header.charged) * OS_PAGE >= v->header.limit / 100 * 95;
 }

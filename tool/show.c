@@ -1,17 +1,10 @@
 /* hshm show: one segment's memory, by state, member and size class. */
+#include "tool/show.h"
 #include "tool/json.h"
-#include "tool/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct shown {
-    const char *name, *path;
-    struct view v;
-    struct stats s;
-    struct check_result check;
-};
 
 static const char *const state_names[] = { "none", "live", "removing", "removed" };
 
@@ -19,19 +12,6 @@ static const char *state_of_segment(const struct view *v)
 {
     uint64_t state = get(v->header.state);
     return state <= SEG_REMOVED ? state_names[state] : "none";
-}
-
-/* Committed memory that holds no block. */
-static double fragmentation(const struct stats *s)
-{
-    uint64_t resting = s->warm_bytes < s->committed_bytes ? s->warm_bytes : s->committed_bytes;
-    uint64_t held = s->committed_bytes - resting;
-    return held > s->used.bytes ? 1 - (double)s->used.bytes / (double)held : 0;
-}
-
-static bool is_full(const struct shown *x)
-{
-    return get(x->v.header.charged) * OS_PAGE >= x->v.header.limit / 100 * 95;
 }
 
 /* ---- JSON --------------------------------------------------------------------------------- */
@@ -54,6 +34,7 @@ static void json_header(const struct shown *x)
     json_number("format", h->format);
     json_text("state", state_of_segment(&x->v));
     json_bool("damaged", get(h->damaged) != 0);
+    json_number("dumped_ns", get(h->dumped_ns));
     json_bool("persist", h->persist != 0);
     json_number("uid", h->uid);
     json_text("base", base);
@@ -78,8 +59,8 @@ static void json_memory(const struct shown *x)
     json_number("warm", s->warm_bytes);
     json_number("free_slices", s->free_slices);
     json_number("held_pages", s->held_pages);
-    json_real("fragmentation", fragmentation(s));
-    json_bool("full", is_full(x));
+    json_real("fragmentation", segment_unused(s));
+    json_bool("full", segment_is_full(&x->v));
     json_open("chunks", '{');
     static const char *const names[] = { "free", "owned", "orphan", "part", "huge" };
     for (unsigned i = 0; i <= CHUNK_HUGE; i++)
@@ -132,6 +113,40 @@ static void json_classes(const struct shown *x)
     json_close();
 }
 
+/* The same fields as in `who`, of those that hold memory. */
+static void json_by_member(const struct shown *x)
+{
+    json_open("by_member", '[');
+    for (uint64_t slot = 0; slot < x->v.members_high; slot++) {
+        const struct seg_member *m = &x->v.members[slot];
+        const struct stats_member *s = &x->s.members[slot];
+        if (member_life(&x->v, slot) == LIFE_ENDED)
+            continue;
+        json_open(NULL, '{');
+        json_number("slot", slot);
+        json_number("pid", get(m->pid));
+        json_text("program", text_plain(m->name, sizeof m->name).at);
+        json_text("state", life_name(member_life(&x->v, slot)));
+        json_number("blocks", s->used.blocks);
+        json_number("bytes", s->used.bytes);
+        json_number("charged", get(m->charged) * OS_PAGE);
+        json_number("threads", get(m->threads));
+        json_close();
+    }
+    json_close();
+}
+
+void show_json(const struct shown *x)
+{
+    json_open(NULL, '{');
+    json_header(x);
+    json_memory(x);
+    json_members(x);
+    json_by_member(x);
+    json_classes(x);
+    json_close();
+}
+
 /* ---- for people ------------------------------------------------------------------------------- */
 
 static void line_sum(const char *what, const struct stats_sum *sum)
@@ -173,7 +188,7 @@ static void print_memory(const struct shown *x)
            text_bytes(s->free_bytes).at, text_bytes(s->idle_bytes).at,
            text_bytes(s->warm_bytes).at);
     printf("  %-12s%9.1f%%  of what is committed to pages and blocks holds no block\n", "unused",
-           100 * fragmentation(s));
+           100 * segment_unused(s));
     if (s->holds || s->held_pages)
         printf("  %-12s%10s  living snapshots of forks keep %s pages from reuse\n", "holds",
                text_count(s->holds).at, text_count(s->held_pages).at);
@@ -181,7 +196,7 @@ static void print_memory(const struct shown *x)
 
 static void print_full(const struct shown *x)
 {
-    if (!is_full(x))
+    if (!segment_is_full(&x->v))
         return;
     printf("FULL: %s of %s", text_bytes(get(x->v.header.charged) * OS_PAGE).at,
            text_bytes(x->v.header.limit).at);
@@ -217,18 +232,74 @@ static void print_classes(const struct shown *x)
         table_end();
 }
 
-static void print_text(const struct shown *x)
+#define MEMBERS_SHOWN 10
+
+static void print_by_member(const struct shown *x)
+{
+    static const struct column columns[] = {
+        { "PID", true },    { "PROGRAM", false }, { "STATE", false }, { "BYTES", true },
+        { "BLOCKS", true }, { "PAGES", true },    { "CHUNKS", true }, { "COMMITTED", true },
+    };
+    static bool shown[MEMBER_MAX];
+    unsigned count = 0, left = 0;
+    memset(shown, 0, sizeof shown);
+    for (; count < MEMBERS_SHOWN; count++) {
+        uint64_t most = MEMBER_MAX;
+        for (uint64_t slot = 0; slot < x->v.members_high; slot++)
+            if (!shown[slot] && member_life(&x->v, slot) != LIFE_ENDED &&
+                (most == MEMBER_MAX ||
+                 x->s.members[slot].used.bytes > x->s.members[most].used.bytes))
+                most = slot;
+        if (most == MEMBER_MAX)
+            break;
+        if (!count)
+            table_start(columns, sizeof columns / sizeof *columns);
+        const struct seg_member *m = &x->v.members[most];
+        const struct stats_member *s = &x->s.members[most];
+        char pid[32];
+        snprintf(pid, sizeof pid, "%lu", (unsigned long)get(m->pid));
+        shown[most] = true;
+        table_cell(pid);
+        table_cell(text_plain(m->name, sizeof m->name).at);
+        table_cell(life_name(member_life(&x->v, most)));
+        table_cell(text_bytes(s->used.bytes).at);
+        table_cell(text_count(s->used.blocks).at);
+        table_cell(text_count(s->pages).at);
+        table_cell(text_count(s->chunks).at);
+        table_cell(text_bytes(get(m->charged) * OS_PAGE).at);
+    }
+    for (uint64_t slot = 0; slot < x->v.members_high; slot++)
+        left += !shown[slot] && member_life(&x->v, slot) != LIFE_ENDED;
+    if (count)
+        table_end();
+    if (left)
+        printf("and %u more: hshm who %s\n", left, x->name);
+}
+
+static void print_forks(const struct shown *x)
+{
+    uint64_t n = get(x->v.header.snapshots), ns = get(x->v.header.snapshot_ns);
+    if (n)
+        printf("Forks\n  %-12s%10s  copied %s, %.1f ms each\n", "snapshots", text_count(n).at,
+               text_bytes(get(x->v.header.snapshot_bytes)).at, (double)ns / 1e6 / (double)n);
+}
+
+void show_text(const struct shown *x)
 {
     const struct seg_header *h = &x->v.header;
-    printf("Segment %s, %s%s%s\n", x->name, state_of_segment(&x->v), h->persist ? ", persists" : "",
-           get(h->damaged) ? ", DAMAGED" : "");
+    printf("Segment %s, %s%s%s\n", x->name, x->v.dumped ? "a dump" : state_of_segment(&x->v),
+           h->persist ? ", persists" : "", get(h->damaged) ? ", DAMAGED" : "");
     printf("  %-12s%s\n", "file", x->path);
     printf("  %-12s%s, %s ago\n", "made", text_time(h->created_ns).at, text_age(h->created_ns).at);
     printf("  %-12s0x%llx, window %s, format %u\n", "address", (unsigned long long)h->base,
            text_bytes(h->window).at, h->format);
+    if (x->v.dumped)
+        printf("  %-12s%s\n", "dumped", text_time(get(h->dumped_ns)).at);
     print_memory(x);
     print_members(x);
+    print_forks(x);
     print_full(x);
+    print_by_member(x);
     print_classes(x);
 }
 
@@ -236,25 +307,14 @@ int verb_show(int argc, char **argv)
 {
     static struct shown x;
     char path[512];
-    bool set[128];
-    int at = flags_read(argc, argv, "", set);
-    if (at != argc - 1)
-        return fail(EXIT_USAGE, "show needs one segment; hshm list names them");
-    x.name = argv[at];
+    struct flags f;
+    flags_read_arguments(argc, argv, &f, 1, 1);
+    x.name = f.arguments[0];
     x.path = path;
     if (!segment_look(x.name, &x.v, path, sizeof path, true))
         return EXIT_NO;
     stats_collect(&x.v, &x.s);
-    if (flag(set, 'j')) {
-        json_open(NULL, '{');
-        json_header(&x);
-        json_memory(&x);
-        json_members(&x);
-        json_classes(&x);
-        json_close();
-    } else {
-        print_text(&x);
-    }
+    (flag(&f, 'j') ? show_json : show_text)(&x);
     view_close(&x.v);
     return EXIT_OK;
 }

@@ -65,6 +65,21 @@ struct text text_time(uint64_t ns)
     return t;
 }
 
+struct text text_hex(uint64_t n)
+{
+    struct text t;
+    snprintf(t.at, sizeof t.at, "0x%llx", (unsigned long long)n);
+    return t;
+}
+
+struct text text_change(uint64_t from, uint64_t to, bool bytes)
+{
+    uint64_t by = to > from ? to - from : from - to;
+    struct text t, n = bytes ? text_bytes(by) : text_count(by);
+    snprintf(t.at, sizeof t.at, "%s%.60s", to > from ? "+" : to < from ? "-" : "", n.at);
+    return t;
+}
+
 struct text text_plain(const char *s, size_t size)
 {
     struct text t;

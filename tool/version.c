@@ -6,10 +6,9 @@
 
 int verb_version(int argc, char **argv)
 {
-    bool set[128];
-    if (flags_read(argc, argv, "", set) < argc)
-        return fail(EXIT_USAGE, "version takes no arguments");
-    if (!flag(set, 'j')) {
+    struct flags f;
+    flags_read_arguments(argc, argv, &f, 0, 0);
+    if (!flag(&f, 'j')) {
         printf("hshm %s, segment format %d\n", HSHM_VERSION, SEG_FORMAT);
         return EXIT_OK;
     }

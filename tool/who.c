@@ -9,7 +9,7 @@ struct who {
     struct stats s;
 };
 
-static void who_json(const struct who *w, uint64_t slot)
+static void who_json(const struct who *w, uint64_t slot, const struct process *p)
 {
     const struct seg_member *m = &w->v.members[slot];
     const struct stats_member *s = &w->s.members[slot];
@@ -17,9 +17,10 @@ static void who_json(const struct who *w, uint64_t slot)
     json_number("slot", slot);
     json_number("id", member_id_make((uint32_t)slot, state_epoch(get(m->state))));
     json_number("pid", get(m->pid));
-    json_bool("pid_is_seen_here", pid_is_seen(&w->v, slot));
+    json_number("pid_here", (uint64_t)p->pid);
     json_text("program", text_plain(m->name, sizeof m->name).at);
-    json_text("state", life_seen(&w->v, slot));
+    json_text("command", p->command);
+    json_text("state", member_state_name(&w->v, slot, p));
     json_number("since_ns", get(m->start_ns));
     json_number("threads", get(m->threads));
     json_number("uid", get(m->uid));
@@ -44,52 +45,68 @@ static void who_json(const struct who *w, uint64_t slot)
     json_close();
 }
 
-/* Pids of another pid namespace say nothing here: they are marked. */
-static void who_row(const struct who *w, uint64_t slot)
+static struct text parent_text(const struct view *v, uint64_t parent)
+{
+    struct text t = { "-" };
+    if (parent && view_id_is_current(v, parent))
+        snprintf(t.at, sizeof t.at, "%lu", (unsigned long)get(v->members[member_slot(parent)].pid));
+    return t;
+}
+
+/* A pid that only another pid namespace knows says nothing here: it is marked. */
+static struct text pid_text(const struct view *v, uint64_t slot, const struct process *p)
+{
+    struct text t;
+    bool lives = member_life(v, slot) <= LIFE_LEAVING && !v->dumped;
+    snprintf(t.at, sizeof t.at, "%lu%s",
+             p->pid ? (unsigned long)p->pid : (unsigned long)get(v->members[slot].pid),
+             lives && !p->pid ? "*" : "");
+    return t;
+}
+
+static void who_row(const struct who *w, uint64_t slot, const struct process *p)
 {
     const struct seg_member *m = &w->v.members[slot];
     const struct stats_member *s = &w->s.members[slot];
-    uint64_t parent = get(m->parent);
-    uint32_t parent_slot = member_slot(parent);
-    char pid[32];
-    snprintf(pid, sizeof pid, "%lu%s", (unsigned long)get(m->pid),
-             member_life(&w->v, slot) != LIFE_ALIVE || pid_is_seen(&w->v, slot) ? "" : "*");
-    table_cell(pid);
+    table_cell(pid_text(&w->v, slot, p).at);
     table_cell(text_plain(m->name, sizeof m->name).at);
-    table_cell(life_seen(&w->v, slot));
+    table_cell(member_state_name(&w->v, slot, p));
     table_cell(text_age(get(m->start_ns)).at);
     table_cell(text_bytes(s->used.bytes).at);
     table_cell(text_count(s->used.blocks).at);
     table_cell(text_count(get(m->threads)).at);
-    if (parent && view_id_is_current(&w->v, parent))
-        snprintf(pid, sizeof pid, "%lu", (unsigned long)get(w->v.members[parent_slot].pid));
-    table_cell(parent && view_id_is_current(&w->v, parent) ? pid : "-");
+    table_cell(parent_text(&w->v, get(m->parent)).at);
+    table_cell(text_plain(p->command, sizeof p->command).at);
 }
 
 int verb_who(int argc, char **argv)
 {
     static const struct column columns[] = {
-        { "PID", true },   { "PROGRAM", false }, { "STATE", false },  { "SINCE", true },
-        { "BYTES", true }, { "BLOCKS", true },   { "THREADS", true }, { "PARENT", true },
+        { "PID", true },     { "PROGRAM", false }, { "STATE", false },
+        { "SINCE", true },   { "BYTES", true },    { "BLOCKS", true },
+        { "THREADS", true }, { "PARENT", true },   { "COMMAND", false },
     };
     static struct who w;
     char path[512];
-    bool set[128];
-    int at = flags_read(argc, argv, "a", set);
-    if (at != argc - 1)
-        return fail(EXIT_USAGE, "who needs one segment; hshm list names them");
-    if (!segment_look(argv[at], &w.v, path, sizeof path, true))
+    struct flags f;
+    flags_read_arguments(argc, argv, &f, 1, 1);
+    if (!segment_look(f.arguments[0], &w.v, path, sizeof path, true))
         return EXIT_NO;
+    bool json = flag(&f, 'j');
     stats_collect(&w.v, &w.s);
-    if (flag(set, 'j'))
+    if (json)
         json_open(NULL, '[');
     else
         table_start(columns, sizeof columns / sizeof *columns);
-    for (uint64_t slot = 0; slot < w.v.members_high; slot++)
-        if (member_life(&w.v, slot) != LIFE_ENDED ||
-            (flag(set, 'a') && get(w.v.members[slot].start_ns)))
-            (flag(set, 'j') ? who_json : who_row)(&w, slot);
-    if (flag(set, 'j'))
+    for (uint64_t slot = 0; slot < w.v.members_high; slot++) {
+        struct process p;
+        if (member_life(&w.v, slot) == LIFE_ENDED &&
+            !(flag(&f, 'a') && get(w.v.members[slot].start_ns)))
+            continue;
+        member_process(&w.v, slot, &p);
+        (json ? who_json : who_row)(&w, slot, &p);
+    }
+    if (json)
         json_close();
     else
         table_end();

@@ -1,0 +1,14 @@
+/* show.h - a segment that has been looked at, as `hshm show` and `hshm top` print it. */
+#pragma once
+#include "tool/tool.h"
+
+struct shown {
+    const char *name, *path;
+    struct view v;
+    struct stats s;
+};
+
+void show_json(const struct shown *x);
+void show_text(const struct shown *x);
+/* All segments of this user, as `hshm list -j`. */
+void segments_json(void);
