@@ -70,7 +70,8 @@ struct slice *pool_take(struct thread_cache *tc, unsigned cls)
     for (unsigned looks = LOOK_POOL; pool->head && looks; looks--) {
         struct slice *d = &h->slices[pool->head];
         page_list_remove(h, pool, d);
-        if (page_is_held(h, d)) {
+        /* Blocks of a checked page have canaries, those of others have none. */
+        if (page_is_held(h, d) || h->check != ((own_get(d->flags) & PAGE_CHECKED) != 0)) {
             page_list_append(h, pool, d);
             continue;
         }
@@ -166,6 +167,12 @@ void kept_set(struct heap *h, struct slice *d, uint32_t block)
 {
     struct kept *kept = &h->kept[slice_index(h, d)];
     fetch_or(kept_set, kept->bits[block / 64], UINT64_C(1) << (block % 64));
+}
+
+bool kept_has(struct heap *h, const struct slice *d, uint64_t off)
+{
+    uint32_t block = block_index(h, d, off);
+    return get(h->kept[slice_index(h, d)].bits[block / 64]) >> (block % 64) & 1;
 }
 
 bool kept_forget(struct heap *h, struct slice *d, uint64_t off)

@@ -20,6 +20,7 @@ uint32_t adopt_chunk(struct heap *h);
 void member_collect(struct heap *h);
 
 /* Blocks of ended members in a page that goes on being used (PAGE_KEPT). */
+bool kept_has(struct heap *h, const struct slice *d, uint64_t off);
 void kept_set(struct heap *h, struct slice *d, uint32_t block);
 /* The block is being freed: it is nobody's legacy any more.  True if it was. */
 bool kept_forget(struct heap *h, struct slice *d, uint64_t off);

@@ -1,5 +1,6 @@
 #include "allocators/alloc.h"
 #include "allocators/adopt.h"
+#include "allocators/canary.h"
 #include "allocators/chunk.h"
 #include "allocators/damage.h"
 #include "allocators/hold.h"
@@ -14,47 +15,84 @@
 
 /* ---- which block ------------------------------------------------------------------------ */
 
-/* Descriptor of the block that starts at p; ends the program if none does. */
-static struct slice *block_at(struct heap *h, const void *p)
-{
-    uint64_t off = off_of(h, p);
-    uint32_t i = (uint32_t)(off >> SLICE_SHIFT), c = chunk_of(i);
-    if (c < h->first_chunk || c >= get_acquire(h->header->chunk_high))
-        damage_pointer(h, off, "free of a pointer that was never allocated");
-    enum chunk_state state = word_state(get_acquire(h->chunks[c].word));
-    struct slice *d = inherited_slice(h, off);
-    if (likely(!d)) {
-        if (state == CHUNK_FREE)
-            damage_pointer(h, off, "free of memory that is free already");
-        if (state == CHUNK_PART)
-            damage_pointer(h, off, "free of a pointer into the middle of a large block");
-        d = slice_head(h, i);
-    }
-    switch (get(d->kind)) {
-    case SLICE_PAGE:
-        if (!page_block_starts(d, off))
-            damage_block(h, d, off, "free of a pointer into the middle of a block");
-        if (page_block_index(d, off) >= get(d->capacity))
-            damage_block(h, d, off, "free of a block that was never allocated");
-        return d;
-    case SLICE_LARGE:
-        if (off & (SLICE_BYTES - 1))
-            damage_block(h, d, off, "free of a pointer into the middle of a block");
-        return d;
-    default: damage_pointer(h, off, "free of memory that is free already");
-    }
-}
-
 /* Inherited blocks are described outside the segment's tables. */
 static bool block_is_inherited(struct heap *h, const struct slice *d)
 {
     return h->inherited && (d < h->slices || d >= h->slices + h->slice_count);
 }
 
+static uint32_t index_in_chunk(struct heap *h, const struct slice *d, uint32_t c)
+{
+    return block_is_inherited(h, d) ? (uint32_t)(d - h->inherited[c])
+                                    : slice_index(h, d) % CHUNK_SLICES;
+}
+
+/* Descriptor of the block that starts at p; ends the program if none does.  'call' is
+ * what the program called. */
+static struct slice *block_at(struct heap *h, const void *p, const char *call)
+{
+    uint64_t off = off_of(h, p);
+    uint32_t i = (uint32_t)(off >> SLICE_SHIFT), c = chunk_of(i);
+    if (c < h->first_chunk || c >= get_acquire(h->header->chunk_high))
+        damage_pointer(h, off, call, "a pointer that was never allocated");
+    enum chunk_state state = word_state(get_acquire(h->chunks[c].word));
+    struct slice *d = inherited_slice(h, off);
+    if (likely(!d)) {
+        if (state == CHUNK_FREE)
+            damage_pointer(h, off, call, "memory that is free already");
+        if (state == CHUNK_PART)
+            damage_pointer(h, off, call, "a pointer into the middle of a large block");
+        d = state == CHUNK_HUGE ? &h->slices[(size_t)c * CHUNK_SLICES] : slice_head(h, i);
+    }
+    switch (get(d->kind)) {
+    case SLICE_PAGE:
+        if (!page_block_starts(d, off))
+            damage_block(h, d, off, call, "a pointer into the middle of a block");
+        if (page_block_index(d, off) >= get(d->capacity))
+            damage_block(h, d, off, call, "a block that was never allocated");
+        return d;
+    case SLICE_LARGE:
+        if (off & (SLICE_BYTES - 1) || i % CHUNK_SLICES != index_in_chunk(h, d, c))
+            damage_block(h, d, off, call, "a pointer into the middle of a block");
+        return d;
+    default: damage_pointer(h, off, call, "memory that is free already");
+    }
+}
+
+/* Does the block look free, and is it?  Of a page whose owner is gone only the marks
+ * tell.  Wrong only while somebody else changes the lists. */
+static bool is_free(struct heap *h, const struct slice *d, uint64_t off)
+{
+    if (get(d->kind) == SLICE_LARGE)
+        return (get_acquire(d->remote) & 0xff) != LARGE_LIVE;
+    if (likely(!link_is_sound(h, link_read(h, at_off(h, off)))))
+        return false;
+    uint8_t flags = get(d->flags);
+    return flags & PAGE_EMPTY || page_lists_have(h, d, off) ||
+           (flags & PAGE_BITS && !kept_has(h, d, off));
+}
+
+static size_t block_bytes(const struct slice *d)
+{
+    return get(d->kind) == SLICE_LARGE ? get(d->bytes) : class_bytes(get(d->cls));
+}
+
+/* The block at p, which must be the program's, and how much of it is. */
+static struct slice *live_block(struct heap *h, const void *p, const char *call, size_t *bytes)
+{
+    struct slice *d = block_at(h, p, call);
+    uint64_t off = off_of(h, p);
+    if (unlikely(!block_is_inherited(h, d) && is_free(h, d, off)))
+        damage_block(h, d, off, call, "a block that is free already");
+    *bytes = unlikely(canary_is_on(d)) ? canary_size(h, d, off, call) : block_bytes(d);
+    return d;
+}
+
 size_t heap_usable_size(struct heap *h, const void *p)
 {
-    const struct slice *d = block_at(h, p);
-    return get(d->kind) == SLICE_LARGE ? get(d->bytes) : class_bytes(get(d->cls));
+    size_t bytes;
+    live_block(h, p, "malloc_usable_size", &bytes);
+    return bytes;
 }
 
 /* ---- allocating --------------------------------------------------------------------------- */
@@ -73,8 +111,18 @@ void heap_relieve(struct heap *h)
     heap_unlock(h, g);
 }
 
+static void release(struct thread_cache *tc, struct slice *d, uint64_t off);
+
+static void release_delayed(struct thread_cache *tc, bool all)
+{
+    struct heap *h = tc->heap;
+    for (uint64_t off; (off = canary_due(h, all));)
+        release(tc, slice_head(h, (uint32_t)(off >> SLICE_SHIFT)), off);
+}
+
 static bool relieve(struct thread_cache *tc)
 {
+    release_delayed(tc, true);
     cache_sweep_all(tc);
     heap_relieve(tc->heap);
     return true;
@@ -95,24 +143,13 @@ static void *big_alloc(struct thread_cache *tc, size_t n, size_t align, bool gro
                                                  : large_alloc(tc->heap, n, align, growing, zero);
 }
 
-void *heap_malloc(struct thread_cache *tc, size_t n)
+static void *plain_alloc(struct thread_cache *tc, size_t n, bool growing, bool *zero)
 {
-    return n <= CLASS_MAX ? small_alloc(tc, class_of(n)) : big_alloc(tc, n, 1, false, NULL);
+    return n <= CLASS_MAX ? small_alloc(tc, class_of(n)) : big_alloc(tc, n, 1, growing, zero);
 }
 
-void *heap_calloc(struct thread_cache *tc, size_t n)
+static void *aligned_alloc_of(struct thread_cache *tc, size_t align, size_t n)
 {
-    bool zero = false;
-    void *block = n <= CLASS_MAX ? small_alloc(tc, class_of(n)) : big_alloc(tc, n, 1, false, &zero);
-    if (block && !zero)
-        memset(block, 0, n);
-    return block;
-}
-
-void *heap_memalign(struct thread_cache *tc, size_t align, size_t n)
-{
-    if (align <= 16)
-        return heap_malloc(tc, n);
     if (n > PTRDIFF_MAX || align > PTRDIFF_MAX)
         return NULL;
     if (n <= CLASS_MAX && align <= CLASS_MAX) {
@@ -129,6 +166,47 @@ void *heap_memalign(struct thread_cache *tc, size_t align, size_t n)
     return big_alloc(tc, n > CLASS_MAX ? n : CLASS_MAX + 1, align, false, NULL);
 }
 
+/* HSHM_CHECK=full. */
+static void *checked_alloc(struct thread_cache *tc, size_t align, size_t n, bool *zero)
+{
+    if (n > PTRDIFF_MAX - CANARY_ROOM)
+        return NULL;
+    size_t more = n + CANARY_ROOM;
+    void *block =
+        align <= 16 ? plain_alloc(tc, more, false, zero) : aligned_alloc_of(tc, align, more);
+    if (!block)
+        return NULL;
+    uint64_t off = off_of(tc->heap, block);
+    if (canary_arm(tc->heap, off, n))
+        return block;
+    release(tc, slice_head(tc->heap, (uint32_t)(off >> SLICE_SHIFT)), off);
+    return NULL;
+}
+
+void *heap_malloc(struct thread_cache *tc, size_t n)
+{
+    if (unlikely(tc->heap->check))
+        return checked_alloc(tc, 16, n, NULL);
+    return plain_alloc(tc, n, false, NULL);
+}
+
+void *heap_calloc(struct thread_cache *tc, size_t n)
+{
+    bool zero = false;
+    void *block = unlikely(tc->heap->check) ? checked_alloc(tc, 16, n, &zero)
+                                            : plain_alloc(tc, n, false, &zero);
+    if (block && !zero)
+        memset(block, 0, n);
+    return block;
+}
+
+void *heap_memalign(struct thread_cache *tc, size_t align, size_t n)
+{
+    if (unlikely(tc->heap->check))
+        return checked_alloc(tc, align, n, NULL);
+    return align <= 16 ? plain_alloc(tc, n, false, NULL) : aligned_alloc_of(tc, align, n);
+}
+
 /* ---- freeing ---------------------------------------------------------------------------------- */
 
 static struct inflight *step_of(struct thread_cache *tc)
@@ -139,28 +217,54 @@ static struct inflight *step_of(struct thread_cache *tc)
 static void free_in_page(struct thread_cache *tc, struct slice *d, uint64_t off)
 {
     struct heap *h = tc->heap;
-    bool looks_free = link_is_sound(h, link_read(h, at_off(h, off)));
-    if (unlikely(looks_free) && page_lists_have(h, d, off))
-        damage_block(h, d, off, "double free");
+    if (unlikely(is_free(h, d, off)))
+        damage_block(h, d, off, NULL, "double free");
     if (get(d->owner) == tc->id)
         cache_free(tc, d, off);
     else
         page_free_remote(h, step_of(tc), d, off);
 }
 
+static void release(struct thread_cache *tc, struct slice *d, uint64_t off)
+{
+    struct heap *h = tc->heap;
+    if (get(d->kind) == SLICE_PAGE)
+        free_in_page(tc, d, off);
+    else if (!large_free(h, step_of(tc), d))
+        damage_block(h, d, off, NULL, "double free");
+}
+
+static void checked_free(struct thread_cache *tc, struct slice *d, uint64_t off)
+{
+    struct heap *h = tc->heap;
+    if (is_free(h, d, off))
+        damage_block(h, d, off, NULL, "double free");
+    canary_size(h, d, off, "free");
+    canary_poison(h, d, off);
+    if (!canary_delay(h, d, off))
+        release(tc, d, off);
+    release_delayed(tc, false);
+}
+
 void heap_free(struct thread_cache *tc, void *p)
 {
     struct heap *h = tc->heap;
     uint64_t off = off_of(h, p);
-    struct slice *d = block_at(h, p);
+    struct slice *d = block_at(h, p, "free");
     if (unlikely(block_is_inherited(h, d))) {
+        if (canary_is_on(d) && !link_is_sound(h, link_read(h, p)))
+            canary_size(h, d, off, "free");
         inherited_free(h, d, off);
-        return;
+    } else if (unlikely(canary_is_on(d))) {
+        checked_free(tc, d, off);
+    } else {
+        release(tc, d, off);
     }
-    if (get(d->kind) == SLICE_PAGE)
-        free_in_page(tc, d, off);
-    else if (!large_free(h, step_of(tc), d))
-        damage_block(h, d, off, "double free");
+}
+
+void heap_settle(struct thread_cache *tc)
+{
+    release_delayed(tc, true);
 }
 
 /* ---- resizing ------------------------------------------------------------------------------------ */
@@ -175,17 +279,19 @@ static bool resize_in_place(struct heap *h, struct slice *d, size_t have, size_t
 void *heap_realloc(struct thread_cache *tc, void *p, size_t n)
 {
     struct heap *h = tc->heap;
-    struct slice *d = block_at(h, p);
-    bool large = get(d->kind) == SLICE_LARGE;
-    size_t have = large ? get(d->bytes) : class_bytes(get(d->cls));
+    size_t have;
+    struct slice *d = live_block(h, p, "realloc", &have);
     if (n > PTRDIFF_MAX)
         return NULL;
-    if (block_is_inherited(h, d) ? n <= have && n > have / 2 : resize_in_place(h, d, have, n))
+    if (likely(!canary_is_on(d)) &&
+        (block_is_inherited(h, d) ? n <= have && n > have / 2 : resize_in_place(h, d, have, n)))
         return p;
+    bool growing = get(d->kind) == SLICE_LARGE && n > have;
     void *block =
-        n > CLASS_MAX ? big_alloc(tc, n, 1, large && n > have, NULL) : small_alloc(tc, class_of(n));
+        unlikely(h->check) ? checked_alloc(tc, 16, n, NULL) : plain_alloc(tc, n, growing, NULL);
     if (!block)
-        return n <= have ? p : NULL; /* a block that cannot shrink stays as it is */
+        return n <= have && !canary_is_on(d) ? p
+                                             : NULL; /* a block that cannot shrink stays as it is */
     memcpy(block, p, n < have ? n : have);
     heap_free(tc, p);
     return block;

@@ -13,6 +13,9 @@ void *heap_realloc(struct thread_cache *tc, void *p, size_t n);
 void heap_free(struct thread_cache *tc, void *p);
 size_t heap_usable_size(struct heap *h, const void *p);
 
+/* HSHM_CHECK=full keeps freed blocks for a while: look at them all and free them. */
+void heap_settle(struct thread_cache *tc);
+
 /* Memory is short: recover the dead, adopt what they left, give back what is idle. */
 void heap_relieve(struct heap *h);
 

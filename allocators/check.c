@@ -1,3 +1,4 @@
+#include "allocators/canary.h"
 #include "allocators/check_parts.h"
 #include "allocators/commit.h"
 #include "allocators/large.h"
@@ -163,6 +164,18 @@ static void look_dirt(struct checker *k, uint64_t c)
          get(chunk->charged), CHUNK_BYTES / OS_PAGE + DESCRIPTORS_PAGES);
 }
 
+/* HSHM_CHECK=full: of a large block the end is looked at, it may be of any size. */
+static void look_large_canary(struct checker *k, const struct slice *d, uint64_t slice)
+{
+    uint64_t bytes = get(d->bytes), most = 2 * OS_PAGE, off = slice << SLICE_SHIFT;
+    if (!(get(d->flags) & PAGE_CHECKED) || (get(d->remote) & 0xff) != LARGE_LIVE || k->count ||
+        bytes <= most)
+        return;
+    view_read(k->v, off + bytes - most, k->bytes, most);
+    const char *fault = canary_end_fault(k->bytes, most, bytes, k->v->header.link_key, off);
+    must(k, !fault, fault, off, slice, slice);
+}
+
 /* The head of a huge block, or of one that is being taken apart. */
 static void look_run(struct checker *k, uint64_t c, uint64_t word)
 {
@@ -204,6 +217,7 @@ static void look_run(struct checker *k, uint64_t c, uint64_t word)
         must(k, get(chunk->dirty) == DIRT_ALL, "a huge block is taken for zero", chunk_at(k, c + i),
              get(chunk->dirty), DIRT_ALL);
     }
+    look_large_canary(k, &d, c * CHUNK_SLICES);
 }
 
 static void look_part(struct checker *k, uint64_t c, uint64_t word)
@@ -299,6 +313,7 @@ static void look_large(struct checker *k, uint64_t c, uint32_t i)
          get(d->owner), get(d->owner));
     must(k, get(d->home) == HOME_NOBODY, "a large block has a thread", off, get(d->home),
          HOME_NOBODY);
+    look_large_canary(k, d, c * CHUNK_SLICES + i);
 }
 
 static void look_tail(struct checker *k, uint64_t c, uint32_t i)

@@ -1,3 +1,4 @@
+#include "allocators/canary.h"
 #include "allocators/check_parts.h"
 
 #include <string.h>
@@ -200,7 +201,7 @@ static void look_page_fields(struct checker *k, uint64_t slice, const struct sli
     must(k, get(d->reserved) == fit, "a page's number of blocks is wrong", off, get(d->reserved),
          fit);
     must(k, get(d->capacity) <= fit, "a page has more blocks than fit", off, get(d->capacity), fit);
-    must(k, get(d->flags) < 2 * PAGE_HELD, "a page's flags are none", off, get(d->flags), 0);
+    must(k, get(d->flags) < 2 * PAGE_CHECKED, "a page's flags are none", off, get(d->flags), 0);
     must(k, get(d->back) == 0, "a page's first slice is not its first", off, get(d->back), 0);
     must(k, id_is_possible(owner_member(get(d->owner))), "a page's owner is none", off,
          get(d->owner), get(d->owner));
@@ -332,6 +333,27 @@ static void look_page_kept(struct checker *k, uint64_t slice, const struct slice
          l->former, 0);
 }
 
+/* HSHM_CHECK=full: has somebody written beyond the end of a block of the program's, or to one
+ * that waits in a ring? */
+static void look_page_canaries(struct checker *k, uint64_t slice, const struct slice *d,
+                               const struct block_bits *local)
+{
+    const struct page_look *l = &k->look;
+    if (!(get(d->flags) & PAGE_CHECKED) || get(d->flags) & PAGE_EMPTY || k->count ||
+        (uint64_t)l->capacity * l->size > sizeof k->bytes)
+        return;
+    view_read(k->v, l->off, k->bytes, (uint64_t)l->capacity * l->size);
+    for (uint32_t i = 0; i < l->capacity; i++) {
+        bool is_free = get(d->flags) & PAGE_BITS ? !bits_have(&l->kept, i) : bits_have(local, i);
+        if (is_free || bits_have(&l->remote, i) || bits_have(&l->taken, i))
+            continue;
+        uint64_t off = l->off + (uint64_t)i * l->size;
+        const char *fault =
+            canary_fault(k->bytes + (uint64_t)i * l->size, l->size, k->v->header.link_key, off);
+        must(k, !fault, fault, off, slice, slice);
+    }
+}
+
 /* A living owner follows these links blindly. */
 static void look_page_links(struct checker *k, uint64_t slice, const struct slice *d)
 {
@@ -381,6 +403,7 @@ static void look_page(struct checker *k, struct unit *u)
     look_page_lists(k, slice, &d, &local);
     look_page_used(k, slice, &d, &local);
     look_page_kept(k, slice, &d, &local);
+    look_page_canaries(k, slice, &d, &local);
     look_page_links(k, slice, &d);
     if (!k->count || !k->v->alive)
         return;

@@ -34,6 +34,7 @@ struct checker {
     struct slice *all;   /* descriptors that lists lead to, read when first met */
     uint8_t *all_read;   /* by chunk */
     uint64_t walks_left; /* blocks of lists that may still be walked anew */
+    uint8_t bytes[UINT64_C(1) << REGION_SHIFT]; /* of the blocks of a checked page, or of an end */
 };
 
 typedef void look_fn(struct checker *k, struct unit *u);

@@ -1,10 +1,22 @@
-/* damage.h - the program did something to the heap that we cannot repair: one
- * exact line, then abort(). */
+/* damage.h - what cannot be repaired.
+ *
+ * The program did something wrong to the heap: one exact line, then abort().
+ * 'call' is what it called ("free", "realloc"), or NULL where that does not
+ * matter.
+ */
 #pragma once
 #include "allocators/heap.h"
 
-_Noreturn void damage_block(struct heap *h, const struct slice *d, uint64_t off, const char *what);
-_Noreturn void damage_pointer(struct heap *h, uint64_t off, const char *what);
+_Noreturn void damage_block(struct heap *h, const struct slice *d, uint64_t off, const char *call,
+                            const char *what);
+/* The same, and where in the block it was seen. */
+_Noreturn void damage_bytes(struct heap *h, const struct slice *d, uint64_t off, const char *what,
+                            uint64_t at);
+/* No block is there. */
+_Noreturn void damage_pointer(struct heap *h, uint64_t off, const char *call, const char *what);
+/* A pointer into the addresses where segments are, but not into ours. */
+_Noreturn void damage_foreign(const void *p, const char *call);
+
 /* The segment itself is damaged: say so once and use it for nothing new. */
 void damage_segment(struct heap *h, const char *what, uint64_t where);
 /* Program and pid of a member, for messages. */

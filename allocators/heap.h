@@ -73,6 +73,11 @@ struct chunk_info {
 
 #define BIN_COUNT 8
 
+/* A freed block that waits, see canary.h; the owner of its chunk when it came. */
+struct delayed {
+    uint64_t off, owner, bytes;
+};
+
 struct mine {
     uint64_t member_id; /* 0: wiped, this process is an unknown child */
     uint32_t lock;      /* futex: 0 free, 1 taken, 2 taken and waited for */
@@ -94,7 +99,10 @@ struct mine {
     uint32_t caches_idle;        /* how many of them have no thread */
     char *caches_top, *caches_end;
     uint32_t records,
-        records_used;         /* slice that new records come from, and how many it has given */
+        records_used;        /* slice that new records come from, and how many it has given */
+    struct delayed *delayed; /* HSHM_CHECK=full: a ring of blocks freed by the program */
+    uint32_t delayed_first, delayed_count;
+    uint64_t delayed_bytes;
     struct chunk_info info[]; /* [chunk_count] */
 };
 
@@ -123,6 +131,7 @@ struct heap {
     bool reclaim;             /* HSHM_EXIT */
     bool reserve;             /* HSHM_COMMIT */
     bool zero;                /* HSHM_ZERO */
+    bool check;               /* HSHM_CHECK=full */
     char *live_page;          /* the mapping that keeps our liveness lock */
     struct slice **inherited; /* [chunk_count]: descriptors of a parent's chunk as they were at the
                                  fork; the pages they call used are our private copies */

@@ -289,11 +289,12 @@ enum slice_kind { SLICE_FREE = 0, SLICE_PAGE, SLICE_LARGE, SLICE_TAIL, SLICE_REC
 enum large_stamp { LARGE_NONE = 0, LARGE_LIVE = 1, LARGE_FREED = 2 };
 
 enum page_flag {
-    PAGE_IDLE = 1,  /* became empty; its blocks are still on lists, 'used' is one too high */
-    PAGE_EMPTY = 2, /* all its blocks are free, whatever lists say */
-    PAGE_KEPT = 4,  /* see struct kept: which blocks belong to ended members */
-    PAGE_BITS = 8,  /* an orphan's: blocks not in kept.bits and not on 'remote' are free */
-    PAGE_HELD = 16, /* covered by a snapshot when last looked: not allocated from */
+    PAGE_IDLE = 1,     /* became empty; its blocks are still on lists, 'used' is one too high */
+    PAGE_EMPTY = 2,    /* all its blocks are free, whatever lists say */
+    PAGE_KEPT = 4,     /* see struct kept: which blocks belong to ended members */
+    PAGE_BITS = 8,     /* an orphan's: blocks not in kept.bits and not on 'remote' are free */
+    PAGE_HELD = 16,    /* covered by a snapshot when last looked: not allocated from */
+    PAGE_CHECKED = 32, /* HSHM_CHECK=full made it: see canary.h.  Of a LARGE block, too */
 };
 
 #define HOME_NOBODY UINT64_MAX

@@ -1,5 +1,6 @@
 #include "allocators/page.h"
 #include "allocators/adopt.h"
+#include "allocators/canary.h"
 #include "allocators/commit.h"
 #include "allocators/damage.h"
 #include "allocators/run.h"
@@ -19,7 +20,7 @@ struct slice *page_make(struct thread_cache *tc, unsigned cls)
     own_put(page_make, d->taken, 0);
     own_put(page_make, d->audit, 0);
     own_put(page_make, d->cls, (uint8_t)cls);
-    own_put(page_make, d->flags, 0);
+    own_put(page_make, d->flags, h->check ? PAGE_CHECKED : 0);
     own_put(page_make, d->back, 0);
     own_put(page_make, d->span, n);
     own_put(page_make, d->step, 1);
@@ -64,6 +65,9 @@ static void link_blocks(struct heap *h, struct slice *d, uint32_t from, uint32_t
     struct class_cell *cell = cell_at(h, own_get(d->cell));
     uint64_t size = class_bytes(own_get(d->cls)), first = slice_off(h, d) + from * size,
              off = first;
+    if (own_get(d->flags) & PAGE_CHECKED)
+        for (uint32_t i = from; i < to; i++)
+            canary_poison(h, d, first + (i - from) * size);
     for (uint32_t i = from; i + 1 < to; i++, off += size)
         link_write(h, off, off + size);
     link_write(h, off, own_get(cell->free));
@@ -248,6 +252,6 @@ void page_list_from_bits(struct heap *h, struct slice *d)
 
 void page_link_damaged(struct heap *h, uint64_t off)
 {
-    damage_block(h, slice_head(h, (uint32_t)(off >> SLICE_SHIFT)), off,
+    damage_block(h, slice_head(h, (uint32_t)(off >> SLICE_SHIFT)), off, NULL,
                  "free list overwritten: the block was written to after it was freed");
 }

@@ -1,5 +1,6 @@
 /* reclaim.c - frees what ended members left allocated (HSHM_EXIT=keep). */
 #include "allocators/adopt.h"
+#include "allocators/canary.h"
 #include "allocators/chunk.h"
 #include "allocators/hold.h"
 #include "allocators/large.h"
@@ -63,6 +64,8 @@ static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
         if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
             is_freed(h, d, off))
             continue;
+        if (get(d->flags) & PAGE_CHECKED)
+            canary_poison(h, d, off);
         if (pooled)
             kept_forget(h, d, off);
         else

@@ -143,7 +143,7 @@ static void page_mark_used(struct heap *h, const struct dead *dead, struct slice
         if (get(kept->bits[i]) != bits)
             put(kept_set, kept->bits[i], bits);
     }
-    put_release(page_flags, d->flags, (uint8_t)((flags & PAGE_EMPTY) | PAGE_KEPT));
+    put_release(page_flags, d->flags, (uint8_t)((flags & (PAGE_EMPTY | PAGE_CHECKED)) | PAGE_KEPT));
 }
 
 /* A block on a list of the dead: not used.  False: the list cannot be trusted further. */
@@ -209,7 +209,8 @@ static bool page_settle(struct heap *h, const struct dead *dead, struct slice *d
     put(page_owner, d->cell, 0);
     if (bits_are_clear(h, d))
         goto empty;
-    put_release(page_flags, d->flags, PAGE_KEPT | PAGE_BITS);
+    put_release(page_flags, d->flags,
+                (uint8_t)((get(d->flags) & PAGE_CHECKED) | PAGE_KEPT | PAGE_BITS));
     return true;
 empty:
     put_release(page_flags, d->flags, PAGE_EMPTY);

@@ -116,6 +116,7 @@ static void apply_config(struct heap *h, const struct heap_config *c, uint64_t w
     h->reclaim = c->reclaim;
     h->reserve = c->reserve;
     h->zero = c->zero;
+    h->check = c->check;
     h->limit_pages = h->header->limit / OS_PAGE;
     h->member_limit_pages = c->member_limit ? c->member_limit(h->header->limit) / OS_PAGE : 0;
     h->warm_pages = (c->warm ? c->warm(h->header->limit) : 0) / OS_PAGE;
@@ -154,6 +155,15 @@ static bool base_is_taken(uint64_t base, uint64_t window)
     struct overlap o = { .base = base, .window = window };
     os_list(SEGMENT_DIR, overlap_each, &o);
     return o.found;
+}
+
+bool segment_at(uint64_t address, char *name, size_t size)
+{
+    struct overlap o = { .base = address, .window = 1 };
+    os_list(SEGMENT_DIR, overlap_each, &o);
+    const char *dash =
+        o.found ? strchr(o.path + sizeof SEGMENT_DIR + sizeof SEGMENT_PREFIX - 1, '-') : NULL;
+    return dash && append(name, 0, size, dash + 1) < size;
 }
 
 static uint64_t base_choose(uint64_t window)

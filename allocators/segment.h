@@ -15,7 +15,7 @@ struct heap_config {
     uint64_t (*member_limit)(uint64_t whole); /* HSHM_MEMBER_SIZE; 0 none */
     uint64_t (*warm)(uint64_t whole);         /* HSHM_WARM */
     unsigned mode;
-    bool persist, reclaim, reserve, zero;
+    bool persist, reclaim, reserve, zero, check;
     int64_t purge_delay_ms;
 };
 
@@ -38,6 +38,9 @@ const char *segment_validate(const struct seg_header *header, uint64_t file_byte
 bool segment_remove_if_idle(const char *path, uint32_t except);
 /* Leaving: the last one out removes the file, unless it is to persist. */
 void segment_leave(struct heap *h);
+
+/* Name of the segment in SEGMENT_DIR that is mapped at this address by its members. */
+bool segment_at(uint64_t address, char *name, size_t size);
 
 /* Memory for struct mine. */
 bool mine_make(struct heap *h);

@@ -87,6 +87,7 @@ static void config_fill(void)
         .reclaim = option_number(OPT_EXIT) == EXIT_RECLAIM,
         .reserve = option_number(OPT_COMMIT) == COMMIT_RESERVE,
         .zero = option_number(OPT_ZERO),
+        .check = option_number(OPT_CHECK) == CHECK_FULL,
         .purge_delay_ms = option_number(OPT_PURGE_DELAY),
     };
 }
@@ -298,6 +299,11 @@ static __attribute__((destructor)) void preload_destructor(void)
     if (preload_mode != MODE_HEAP)
         return;
     stats_at_exit();
+    struct thread_cache *tc = main_heap.check ? cache_get() : NULL;
+    if (tc) {
+        heap_settle(tc);
+        cache_put(tc);
+    }
     if (main_heap.shared)
         segment_leave(&main_heap);
 }

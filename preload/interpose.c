@@ -3,6 +3,7 @@
  * malloc and free come first: their fast path is all that most programs ever
  * run of us.  The others are edges over alloc.h that add errno and arguments.
  */
+#include "allocators/damage.h"
 #include "allocators/page.h"
 #include "allocators/snapshot.h"
 #include "allocators/thread_cache.h"
@@ -97,10 +98,18 @@ static __attribute__((noinline)) void *malloc_slow(size_t n)
     return alloc_slow(n, 16, false);
 }
 
+/* No mapping of the C library's lies where segments do. */
+static void must_be_libcs(const void *p, const char *call)
+{
+    if (unlikely((uintptr_t)p - BASE_LOW < BASE_HIGH + WINDOW_MAX - BASE_LOW))
+        damage_foreign(p, call);
+}
+
 static void libc_free(void *p)
 {
     if (bootstrap_owns(p))
         return;
+    must_be_libcs(p, "free");
     const struct real *real = real_get();
     if (real)
         real->free(p);
@@ -211,6 +220,7 @@ static void *foreign_realloc(void *p, size_t n)
         void *to = alloc_slow(n, 16, false);
         return to ? memcpy(to, p, have < n ? have : n) : NULL;
     }
+    must_be_libcs(p, "realloc");
     const struct real *real = real_get();
     return real ? real->realloc(p, n) : NULL;
 }
@@ -226,7 +236,7 @@ static bool fits_already(const void *p, size_t n)
         (off & (SLICE_BYTES - 1)) * recip >= recip)
         return false;
     uint32_t have = class_bytes(own_get(d->cls));
-    return n <= have && n > have / 2;
+    return n <= have && n > have / 2 && !link_is_sound(&main_heap, link_read(&main_heap, p));
 }
 
 /* A process that is no member (any more) has its new blocks from libc. */
@@ -359,6 +369,7 @@ EXPORT size_t malloc_usable_size(void *p)
         return mode_size(p);
     if (bootstrap_owns(p))
         return bootstrap_size(p);
+    must_be_libcs(p, "malloc_usable_size");
     const struct real *real = real_get();
     return real ? real->malloc_usable_size(p) : 0;
 }

@@ -3,6 +3,7 @@
  *   m SIZE            malloc            T SIZE   malloc in a new thread
  *   c SIZE            calloc: 1 if it is all zero, the block goes to the pile
  *   r PTR SIZE        realloc           f PTR    free
+ *   U PTR             malloc_usable_size
  *   w PTR SIZE BYTE   fill              v PTR SIZE BYTE   are they all so?
  *   n COUNT SIZE      as many blocks on the pile, filled; how many it got
  *   d                 free the pile     s       its blocks are as they were filled?
@@ -15,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -133,6 +135,7 @@ static uint64_t obey(char verb, uint64_t a, uint64_t b, uint64_t c)
     }
     case 'r': return (uintptr_t)realloc(p, b);
     case 'f': free(p); return 1;
+    case 'U': return malloc_usable_size(p);
     case 'w': memset(p, (int)c, b); return 1;
     case 'v': return (uint64_t)all(p, b, (int)c);
     case 'n': return many(a, b);
