@@ -22,7 +22,7 @@ SCALE = int(os.environ.get("TEST_SCALE", "1"))
 
 class Member:
     def __init__(self, segment, settings={}, before=()):
-        env = dict(os.environ, LD_PRELOAD=PRELOAD, HSHM_SEGMENT=segment, HSHM_SIZE="64M", **settings)
+        env = dict(os.environ, LD_PRELOAD=PRELOAD, HSHM_SEGMENT=segment, **{"HSHM_SIZE": "64M", **settings})
         command = [*before, "env", "LD_PRELOAD=" + PRELOAD, BIN + "/prog_puppet"]
         if before:
             env.pop("LD_PRELOAD")
