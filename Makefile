@@ -185,6 +185,7 @@ check-programs: all deps-full
 stress: deps-check
 	@$(MAKE) --no-print-directory tests
 	TEST_SCALE=100 $(RUN) process scripts stress
+	/usr/bin/python3 tests/programs/selftest.py
 
 demo: deps-demo
 	@$(MAKE) --no-print-directory all

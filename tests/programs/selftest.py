@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The harness notices every kind of wrong: each check of run.py and ltrace.py seen to fail.
+"""The harness notices every kind of wrong: each check of run.py and test_ltrace.py seen to fail.
 
 Runs cases under the stand-in (standin.c), once well-behaved and once with each of its faults, and
 looks for the line that names what went wrong.
@@ -46,9 +46,9 @@ def main():
         patience = "0.02" if fault == "hang" else "1"
         look("run.py sees " + (fault or "nothing wrong"),
              [HERE + "/run.py", "--only", "small-c", "--tmp", folder, "--patience", patience], fault, status, line)
-    look("ltrace.py sees nothing wrong", [HERE + "/ltrace.py"], "", 0, "ok ltrace-python3")
-    look("ltrace.py sees a miscount", [HERE + "/ltrace.py"], "count", 1, "our statistics say")
-    look("ltrace.py sees calls of libc's malloc", [HERE + "/ltrace.py"], "libc", 1, "reached libc's malloc")
+    look("test_ltrace.py sees nothing wrong", [HERE + "/test_ltrace.py"], "", 0, "ok ltrace-python3")
+    look("test_ltrace.py sees a miscount", [HERE + "/test_ltrace.py"], "count", 1, "our statistics say")
+    look("test_ltrace.py sees calls of libc's malloc", [HERE + "/test_ltrace.py"], "libc", 1, "reached libc's malloc")
     shutil.rmtree(folder)
     return 1 if failed else 0
 

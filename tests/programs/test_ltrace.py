@@ -10,7 +10,8 @@ libraries allocated (libselinux's, in ls); gdb stops a second run at that very p
 read there are added to ltrace's.  Last, no call may reach libc's own malloc, but for libc's FILEs: that
 trace is not summed (-c) but listed, and what env itself did before its exec is left out.
 
-PRELOAD (default build/libhshm_preload.so), HSHM_TOOL (default build/hshm); exit 77: skipped.
+PRELOAD or TEST_PRELOAD (default build/libhshm_preload.so), HSHM_TOOL or TEST_TOOL (default build/hshm).
+Exit status 77: skipped.
 """
 import json
 import os
@@ -22,8 +23,8 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-PRELOAD = os.path.abspath(os.environ.get("PRELOAD") or ROOT + "/build/libhshm_preload.so")
-TOOL = os.path.abspath(os.environ.get("HSHM_TOOL") or ROOT + "/build/hshm")
+PRELOAD = os.path.abspath(os.environ.get("PRELOAD") or os.environ.get("TEST_PRELOAD") or ROOT + "/build/libhshm_preload.so")
+TOOL = os.path.abspath(os.environ.get("HSHM_TOOL") or os.environ.get("TEST_TOOL") or ROOT + "/build/hshm")
 CALLS = ("malloc", "calloc", "realloc", "free")
 # The README's one exception: what libc makes for its own FILEs and thread-specific values stays
 # private (fork writes into it), so these of our wrappers may reach libc's malloc.
@@ -186,7 +187,7 @@ def main():
             return 77
     for path in (PRELOAD, TOOL):
         if not os.path.exists(path):
-            sys.exit("ltrace.py: no %s" % path)
+            sys.exit("test_ltrace.py: no %s" % path)
     folder = tempfile.mkdtemp(prefix="hshm-ltrace-")
     ENV.update({name: value for name, value in os.environ.items() if name.startswith("STANDIN_")})
     single = os.path.join(folder, "single")
