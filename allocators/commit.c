@@ -1,7 +1,7 @@
 #include "allocators/commit.h"
 #include "config/log.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 /* ---- the ledger -------------------------------------------------------------
@@ -102,19 +102,10 @@ void ledger_refund(struct heap *h, uint64_t pages)
 
 /* ---- committing ---------------------------------------------------------------- */
 
-/* Kernels before 5.14 cannot populate: fallocate's work is done by touching
- * through a system call that reports instead of killing. */
-static bool back(void *at, uint64_t bytes)
-{
-    long rc = os_populate(at, bytes);
-    return rc == 0 || (rc == -EINVAL && os_touch(at, bytes) == 0) ||
-           (rc == -ENOSYS && os_touch(at, bytes) == 0);
-}
-
 bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes)
 {
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(off + bytes, OS_PAGE);
-    return back((char *)h->header + from, to - from); /* h->base is not set while attaching */
+    return os_populate((char *)h->header + from, to - from) == 0; /* h->base is not set while attaching */
 }
 
 /* Bits of the OS pages of slice 'i' that lie in [off, end). */
@@ -154,7 +145,7 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
     if (fresh && !ledger_charge(h, fresh))
         return false;
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(end, OS_PAGE);
-    if (populate && (unbacked || (unmapped && !h->shared)) && !back(at_off(h, from), to - from)) {
+    if (populate && (unbacked || (unmapped && !h->shared)) && os_populate(at_off(h, from), to - from) < 0) {
         ledger_cancel(h, fresh);
         return false;
     }
@@ -183,8 +174,22 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
 
 /* ---- purging -------------------------------------------------------------------- */
 
-/* Purge slices [first, first + n), all free and ours. */
-static void purge_run(struct heap *h, uint32_t first, uint32_t n)
+/* Where the kernel only claims to give memory back, the file itself gets a hole. */
+static bool give_back(struct heap *h, uint64_t off, uint64_t bytes)
+{
+    struct os_file file;
+    long rc = os_purge(at_off(h, off), bytes, h->shared);
+    long fd = rc < 0 && h->shared && h->can_open ? os_open(h->path, O_RDWR, 0) : -1;
+    if (fd < 0)
+        return rc == 0;
+    if (os_fstat(fd, &file) == 0 && file.inode == h->inode && file.device == h->device)
+        rc = os_punch(fd, off, bytes);
+    os_close(fd);
+    return rc == 0;
+}
+
+/* Purge slices [first, first + n), all free and ours.  False: their bytes are still there. */
+static bool purge_run(struct heap *h, uint32_t first, uint32_t n)
 {
     uint32_t pages = 0;
     for (uint32_t i = first; i < first + n; i++) {
@@ -196,37 +201,38 @@ static void purge_run(struct heap *h, uint32_t first, uint32_t n)
         own_put(slice_backed, d->backed, 0);
         own_put(slice_mapped, d->mapped, 0);
     }
-    long rc =
-        os_purge(at_off(h, (uint64_t)first << SLICE_SHIFT), (uint64_t)n << SLICE_SHIFT, h->shared);
-    if (rc == 0)
-        for (uint32_t i = first; i < first + n; i++)
-            put_release(purge_clean, h->slices[i].dirty, 0);
+    bool gone = give_back(h, (uint64_t)first << SLICE_SHIFT, (uint64_t)n << SLICE_SHIFT);
+    for (uint32_t i = first; gone && i < first + n; i++)
+        put_release(purge_clean, h->slices[i].dirty, 0);
     struct chunk *chunk = &h->chunks[chunk_of(first)];
     fetch_sub(chunk_charged, chunk->charged, pages);
     ledger_refund(h, pages);
+    return gone;
 }
 
-void purge_slices(struct heap *h, uint32_t c, uint64_t mask)
+bool purge_slices(struct heap *h, uint32_t c, uint64_t mask)
 {
+    bool gone = true;
     while (mask) {
         unsigned first = (unsigned)__builtin_ctzl(mask);
         uint64_t rest = ~(mask >> first);
         unsigned n = rest ? (unsigned)__builtin_ctzl(rest) : 64;
         if (n > 64 - first)
             n = 64 - first;
-        purge_run(h, c * CHUNK_SLICES + first, n);
+        gone &= purge_run(h, c * CHUNK_SLICES + first, n);
         mask &= ~((n == 64 ? ~UINT64_C(0) : ((UINT64_C(1) << n) - 1)) << first);
     }
+    return gone;
 }
 
 /* A chunk that was part of a huge block has no record per slice. */
-static void purge_all(struct heap *h, uint32_t c)
+static bool purge_all(struct heap *h, uint32_t c)
 {
     struct chunk *chunk = &h->chunks[c];
     uint32_t keep = own_get(chunk->described) ? DESCRIPTORS_PAGES : 0;
     uint32_t pages = get(chunk->charged) - keep;
-    os_purge(at_off(h, (uint64_t)c << CHUNK_SHIFT), CHUNK_BYTES, h->shared);
-    if (keep)
+    bool gone = give_back(h, (uint64_t)c << CHUNK_SHIFT, CHUNK_BYTES);
+    if (gone && keep)
         for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
             struct slice *d = &h->slices[c * CHUNK_SLICES + i];
             put_release(purge_uncommit, d->committed, 0);
@@ -236,13 +242,16 @@ static void purge_all(struct heap *h, uint32_t c)
         }
     own_put(chunk_charged, chunk->charged, keep);
     ledger_refund(h, pages);
+    return gone;
 }
 
 void purge_chunk(struct heap *h, uint32_t c)
 {
+    bool gone = true;
     if (own_get(h->chunks[c].dirty) == DIRT_ALL)
-        purge_all(h, c);
+        gone = purge_all(h, c);
     else if (own_get(h->chunks[c].described))
-        purge_slices(h, c, ~UINT64_C(0));
-    put_release(chunk_dirt, h->chunks[c].dirty, DIRT_NONE);
+        gone = purge_slices(h, c, ~UINT64_C(0));
+    if (gone) /* else what was not zero is not taken for zero */
+        put_release(chunk_dirt, h->chunks[c].dirty, DIRT_NONE);
 }

@@ -28,7 +28,8 @@ bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes);
  * On success *zero (if asked for) says whether all of it is known to be zero. */
 bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, bool *zero);
 
-/* Give the memory of free slices back.  'mask': slices of chunk c. */
-void purge_slices(struct heap *h, uint32_t c, uint64_t mask);
+/* Give the memory of free slices back.  'mask': slices of chunk c.  False: the system did not take
+ * all of it (it does not from locked memory, for one); then it stays dirty. */
+bool purge_slices(struct heap *h, uint32_t c, uint64_t mask);
 /* The same for a whole chunk that nobody else can reach. */
 void purge_chunk(struct heap *h, uint32_t c);

@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +22,9 @@
 #endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
 #endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -291,25 +293,62 @@ long os_advise(void *at, uint64_t bytes, int advice)
     return os_call(SYS_madvise, (long)at, (long)bytes, advice, 0, 0, 0);
 }
 
+/* Some emulators (qemu-user) answer 0 to advice that they do not know, and do nothing.  So the first
+ * success of each kind is looked at: is there memory where it must be, or none where it was given
+ * back? */
+enum trust { UNTRIED, WORKS, LIES };
+static enum trust populating, removing;
+
+static bool is_resident(void *at)
+{
+    unsigned char there = 0;
+    return os_call(SYS_mincore, (long)at, (long)OS_PAGE, (long)&there, 0, 0, 0) == 0 && there & 1;
+}
+
+/* An atomic OR of nothing by the kernel, for each OS page: -EFAULT where a plain store would be a
+ * SIGBUS, and no byte changes, whoever else writes there. */
+static long os_touch(void *at, uint64_t bytes)
+{
+    const int nothing = FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_EQ, 1);
+    for (uint64_t i = 0; i < bytes; i += OS_PAGE) {
+        long word = (long)((char *)at + i), rc;
+        do
+            rc = os_call(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 0, 0, word, nothing);
+        while (rc == -EAGAIN || rc == -EINTR);
+        if (rc < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 /* -EFAULT is what a full tmpfs, -EHWPOISON what a bad page answers: for the
- * caller both are "no memory". */
+ * caller both are "no memory".  Kernels before 5.14 do not know the advice. */
 long os_populate(void *at, uint64_t bytes)
 {
     long rc;
+    if (__atomic_load_n(&populating, __ATOMIC_RELAXED) == LIES)
+        return os_touch(at, bytes);
     do
         rc = os_advise(at, bytes, MADV_POPULATE_WRITE);
     while (rc == -EINTR || rc == -EAGAIN);
-    return rc == 0 || rc == -EINVAL || rc == -ENOSYS ? rc : -ENOMEM;
+    if (rc == -EINVAL || rc == -ENOSYS)
+        return os_touch(at, bytes);
+    if (rc == 0 && bytes && __atomic_load_n(&populating, __ATOMIC_RELAXED) == UNTRIED) {
+        bool works = is_resident(at);
+        __atomic_store_n(&populating, works ? WORKS : LIES, __ATOMIC_RELAXED);
+        return works ? 0 : os_touch(at, bytes);
+    }
+    return rc == 0 ? 0 : -ENOMEM;
 }
 
+/* A hint: without it the pages are mapped one by one, when they are touched. */
 long os_populate_read(void *at, uint64_t bytes)
 {
     return os_advise(at, bytes, MADV_POPULATE_READ);
 }
 
-long os_purge(void *at, uint64_t bytes, bool shared)
+static long purge_advise(void *at, uint64_t bytes, int advice)
 {
-    int advice = shared ? MADV_REMOVE : MADV_DONTNEED;
     if (!os_madvise_hook)
         return os_advise(at, bytes, advice);
     int saved = errno;
@@ -317,6 +356,29 @@ long os_purge(void *at, uint64_t bytes, bool shared)
     long error = rc == 0 ? 0 : -errno;
     errno = saved;
     return error;
+}
+
+long os_purge(void *at, uint64_t bytes, bool shared)
+{
+    if (!shared) {
+        long error = purge_advise(at, bytes, MADV_DONTNEED);
+        return error == -EINVAL ? os_advise(at, bytes, MADV_DONTNEED_LOCKED) : error;
+    }
+    if (__atomic_load_n(&removing, __ATOMIC_RELAXED) == LIES)
+        return -EOPNOTSUPP;
+    bool look = __atomic_load_n(&removing, __ATOMIC_RELAXED) == UNTRIED && is_resident(at);
+    long rc = purge_advise(at, bytes, MADV_REMOVE);
+    if (rc < 0 || !look)
+        return rc;
+    bool works = !is_resident(at);
+    __atomic_store_n(&removing, works ? WORKS : LIES, __ATOMIC_RELAXED);
+    return works ? 0 : -EOPNOTSUPP;
+}
+
+long os_punch(long fd, uint64_t off, uint64_t bytes)
+{
+    return os_call(SYS_fallocate, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (long)off,
+                   (long)bytes, 0, 0);
 }
 
 /* ---- time, chance, threads -------------------------------------------------- */
@@ -451,23 +513,6 @@ void os_futex_wait(uint32_t *word, uint32_t expected)
 void os_futex_wake(uint32_t *word, int count)
 {
     os_call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
-}
-
-/* process_vm_writev() to ourselves of a byte just read the same way: EFAULT
- * where a plain store would be SIGBUS.  Others may write the page at the same
- * time, so the byte chosen is one that nobody uses: there is none in general,
- * hence this runs only on pages not handed out yet. */
-long os_touch(void *at, uint64_t bytes)
-{
-    for (uint64_t i = 0; i < bytes; i += OS_PAGE) {
-        char byte;
-        struct iovec local = { &byte, 1 }, remote = { (char *)at + i, 1 };
-        long pid = os_pid();
-        if (os_call(SYS_process_vm_readv, pid, (long)&local, 1, (long)&remote, 1, 0) != 1 ||
-            os_call(SYS_process_vm_writev, pid, (long)&local, 1, (long)&remote, 1, 0) != 1)
-            return -ENOMEM;
-    }
-    return 0;
 }
 
 void os_sleep_us(unsigned us)

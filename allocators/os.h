@@ -52,11 +52,14 @@ void *os_map_header(long fd);                  /* the first page of a file, writ
 void *os_map_page(long fd, bool for_children); /* one shared page of a file, to keep it open */
 void os_unmap(void *at, uint64_t bytes);
 long os_move(void *from, uint64_t bytes, void *to); /* mremap over whatever is at 'to' */
+/* Back it now, on any kernel; -ENOMEM instead of SIGBUS.  Changes no byte. */
 long os_populate(void *at, uint64_t bytes);
-long os_populate_read(void *at, uint64_t bytes); /* back it now; -ENOMEM instead of SIGBUS */
+long os_populate_read(void *at, uint64_t bytes); /* only map what is backed */
 long os_advise(void *at, uint64_t bytes, int advice);
-/* Give memory back: a hole in the file, or fresh zero pages. */
+/* Give memory back: a hole in the file, or fresh zero pages.  -E: it is still there, with its bytes;
+ * a file may take os_punch() then. */
 long os_purge(void *at, uint64_t bytes, bool shared);
+long os_punch(long fd, uint64_t off, uint64_t bytes);
 /* madvise() of the C library once it may be called: RDMA libraries watch that symbol. */
 extern int (*os_madvise_hook)(void *, size_t, int);
 
@@ -79,8 +82,5 @@ os_signals os_signals_block(void); /* all of them; returns what was blocked befo
 void os_signals_restore(os_signals old);
 void os_futex_wait(uint32_t *word, uint32_t expected);
 void os_futex_wake(uint32_t *word, int count);
-/* Write to each OS page through the kernel, which reports what a touch would die of.
- * For kernels without MADV_POPULATE_WRITE; keeps the contents. */
-long os_touch(void *at, uint64_t bytes);
 
 void os_sleep_us(unsigned us);

@@ -168,6 +168,29 @@ static void locking_future_memory_fills_no_segment(void)
     expect(munlockall() == 0);
 }
 
+/* The kernel gives no memory back from a locked mapping by advice. */
+static void locked_memory_is_given_back_and_calloc_gives_zeros(void)
+{
+    expect(mlockall(MCL_CURRENT) == 0);
+    for (size_t n = 100000; n <= 64u << 20; n *= 8) {
+        char *p[8];
+        for (int i = 0; i < 8; i++) {
+            expect((p[i] = malloc(n)));
+            memset(p[i], 'x', n);
+        }
+        size_t before = taken();
+        for (int i = 0; i < 8; i++)
+            free(p[i]);
+        expect(malloc_trim(0) == 1);
+        expect(taken() <= before - 7 * n);
+        for (int i = 0; i < 8; i++)
+            expect((p[i] = calloc(1, n)) && all_are(p[i], n, 0));
+        for (int i = 0; i < 8; i++)
+            free(p[i]);
+    }
+    expect(munlockall() == 0);
+}
+
 /* ---- files and limits ------------------------------------------------------------------------ */
 
 static void use_the_heap(void)
@@ -239,6 +262,7 @@ static const struct check checks[] = {
     CHECK(malloc_trim_gives_memory_back),
     CHECK(locking_all_memory_fills_no_segment),
     CHECK(locking_future_memory_fills_no_segment),
+    CHECK(locked_memory_is_given_back_and_calloc_gives_zeros),
     CHECK(a_program_may_close_every_descriptor),
     CHECK(no_descriptor_stays_open),
     CHECK(a_program_without_descriptors_goes_on),

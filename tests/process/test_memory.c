@@ -10,6 +10,7 @@ MEMORY(a_block_is_whole_again_after_protection)
 MEMORY(malloc_trim_gives_memory_back)
 MEMORY(locking_all_memory_fills_no_segment)
 MEMORY(locking_future_memory_fills_no_segment)
+MEMORY(locked_memory_is_given_back_and_calloc_gives_zeros)
 MEMORY(a_program_may_close_every_descriptor)
 MEMORY(no_descriptor_stays_open)
 

@@ -350,7 +350,7 @@ add("xml-tools", "text", need=["xmllint"], stats=["xmllint"], long=True, sh=r"""
     { echo '<r>'; for i in $(seq 20000); do echo "<e id='$i'><a>text $i</a><b/></e>"; done; echo '</r>'; } > a.xml
     xmllint --format a.xml | md5sum; xmllint --xpath 'sum(//e[@id mod 7 = 0]/@id)' a.xml; xmllint --c14n a.xml | md5sum; xmllint --stream a.xml; echo '<a><b></a>' | xmllint - ; echo $?
 """)
-add("tcl", "text", need=["tclsh"], stats=["tclsh8.6"], long=True, sh=r"""
+add("tcl", "text", need=["tclsh"], stats=["tclsh"], long=True, sh=r"""
     tclsh <<'END'
 set d [dict create]; for {set i 0} {$i < 50000} {incr i} { dict set d k$i [string repeat x [expr {$i % 100}]] }
 puts [dict size $d]; set s 0; dict for {k v} $d { incr s [string length $v] }; puts $s
@@ -441,6 +441,7 @@ add("asan", "own-heap", need=["gcc"], need_files=["/usr/lib/gcc/x86_64-linux-gnu
     sh="$UNDER ./small; echo $?; $UNDER ./bad 2>&1 | grep -E 'heap-buffer-overflow|hshm'; echo ${PIPESTATUS[0]}")
 add("tsan", "own-heap", need=["gcc"], need_files=["/usr/lib/gcc/x86_64-linux-gnu/*/libtsan.so"], long=True,
     passthrough="ThreadSanitizer's malloc must win", driver=True,
+    leaves="setarch, the only member, ends by exec",
     env={"TSAN_OPTIONS": "allocator_may_return_null=1"},
     setup='gcc -O1 -g -fsanitize=thread -pthread -o small "$SCRIPTS/small.c"', sh="$UNDER setarch -R ./small; echo $?")
 add("32-bit", "own-heap", need=["gcc"], need_files=["/usr/lib32/libc.so.6"], driver=True,
