@@ -105,7 +105,8 @@ void ledger_refund(struct heap *h, uint64_t pages)
 bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes)
 {
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(off + bytes, OS_PAGE);
-    return os_populate((char *)h->header + from, to - from) == 0; /* h->base is not set while attaching */
+    return os_populate((char *)h->header + from, to - from) ==
+           0; /* h->base is not set while attaching */
 }
 
 /* Bits of the OS pages of slice 'i' that lie in [off, end). */

@@ -38,9 +38,10 @@ EXPORT int madvise(void *at, size_t n, int advice)
     switch (advice) {
     case MADV_DONTNEED: /* a private heap would read zeros now */
         n = round_up(n, OS_PAGE);
-        if (n >= 1u << 20 && real_madvise(at, n, MADV_REMOVE) == 0 && os_populate(at, n) == 0)
-            return 0;
-        memset(at, 0, n);
+        if (n >= 1u << 20 && os_purge(at, n, true) == 0)
+            os_populate(at, n); /* else it is had at the first touch, as that of a large block */
+        else
+            memset(at, 0, n);
         return 0;
     case MADV_FREE: /* the kernel may keep the bytes as long as it likes */ return 0;
     case MADV_REMOVE: memset(at, 0, round_up(n, OS_PAGE)); return 0;
@@ -113,8 +114,10 @@ static int lock_current(bool on_fault)
                       (span.from >= (uintptr_t)main_heap.mine &&
                        span.from < (uintptr_t)main_heap.mine + main_heap.mine_bytes);
         int flags = sparse || on_fault ? MLOCK_ONFAULT : 0;
-        if (syscall(SYS_mlock2, span.from, span.to - span.from, flags) < 0 && !sparse &&
-            errno != ENOMEM && errno != EINVAL)
+        long rc = syscall(SYS_mlock2, span.from, span.to - span.from, flags);
+        if (rc < 0 && errno == ENOSYS && !flags) /* before kernel 4.4 */
+            rc = syscall(SYS_mlock, span.from, span.to - span.from);
+        if (rc < 0 && !sparse && errno != ENOMEM && errno != EINVAL)
             result = -1;
     }
     close((int)fd);

@@ -268,6 +268,8 @@ class Runner:
         # Short, and open for those a server is started as.
         self.base = tempfile.mkdtemp(prefix="hshm-programs-", dir=options.tmp)
         os.chmod(self.base, 0o755)
+        if not self.plain_twice:  # servers run as users who may not look into this tree
+            self.preload = shutil.copy(self.preload, self.base)
         self.tree_lock = threading.Lock()
         self.serial = 0
         self.serial_lock = threading.Lock()
@@ -485,6 +487,8 @@ def main():
         pool.shutdown(wait=False, cancel_futures=True)
         os._exit(130)  # PR_SET_PDEATHSIG ends what still runs
     shutil.rmtree(os.path.join(runner.base, "tree"), ignore_errors=True)
+    if not runner.plain_twice:
+        os.unlink(runner.preload)
     try:
         os.rmdir(runner.base)
     except OSError:
