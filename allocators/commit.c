@@ -146,7 +146,8 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
     if (fresh && !ledger_charge(h, fresh))
         return false;
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(end, OS_PAGE);
-    if (populate && (unbacked || (unmapped && !h->shared)) && os_populate(at_off(h, from), to - from) < 0) {
+    if (populate && (unbacked || (unmapped && !h->shared)) &&
+        os_populate(at_off(h, from), to - from) < 0) {
         ledger_cancel(h, fresh);
         return false;
     }
