@@ -60,13 +60,13 @@ static void pool_put(struct heap *h, struct slice *d)
             page_end(h, d);
         return;
     }
-    page_list_append(h, &h->mine->pool[own_get(d->cls)], d);
+    page_list_append(h, &h->mine->pool[own_get(d->shared)][own_get(d->cls)], d);
 }
 
 struct slice *pool_take(struct thread_cache *tc, unsigned cls)
 {
     struct heap *h = tc->heap;
-    struct page_list *pool = &h->mine->pool[cls];
+    struct page_list *pool = &h->mine->pool[tc->shared][cls];
     for (unsigned looks = LOOK_POOL; pool->head && looks; looks--) {
         struct slice *d = &h->slices[pool->head];
         page_list_remove(h, pool, d);
@@ -83,19 +83,23 @@ struct slice *pool_take(struct thread_cache *tc, unsigned cls)
     return NULL;
 }
 
+static void pool_sweep_list(struct heap *h, struct page_list *pool)
+{
+    for (uint32_t i = pool->head, next; i; i = next) {
+        struct slice *d = &h->slices[i];
+        next = own_get(d->next);
+        if (!(own_get(d->flags) & PAGE_BITS) || !pool_page_is_empty(h, d))
+            continue;
+        page_list_remove(h, pool, d);
+        pool_put(h, d);
+    }
+}
+
 void pool_sweep(struct heap *h)
 {
-    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
-        struct page_list *pool = &h->mine->pool[cls];
-        for (uint32_t i = pool->head, next; i; i = next) {
-            struct slice *d = &h->slices[i];
-            next = own_get(d->next);
-            if (!(own_get(d->flags) & PAGE_BITS) || !pool_page_is_empty(h, d))
-                continue;
-            page_list_remove(h, pool, d);
-            pool_put(h, d);
-        }
-    }
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
+        for (unsigned shared = 0; shared < 2; shared++)
+            pool_sweep_list(h, &h->mine->pool[shared][cls]);
 }
 
 /* ---- adoption ------------------------------------------------------------------------ */

@@ -3,6 +3,7 @@
 #include "allocators/canary.h"
 #include "allocators/chunk.h"
 #include "allocators/damage.h"
+#include "allocators/handed.h"
 #include "allocators/hold.h"
 #include "allocators/large.h"
 #include "allocators/page.h"
@@ -27,36 +28,52 @@ static uint32_t index_in_chunk(struct heap *h, const struct slice *d, uint32_t c
                                     : slice_index(h, d) % CHUNK_SLICES;
 }
 
-/* Descriptor of the block that starts at p; ends the program if none does.  'call' is
- * what the program called. */
-static struct slice *block_at(struct heap *h, const void *p, const char *call)
+/* Descriptor of the block that starts at 'off'.  NULL and what is wrong: none does;
+ * '*near' is what is there instead, if anything. */
+static struct slice *block_find(struct heap *h, uint64_t off, struct slice **near,
+                                const char **wrong)
 {
-    uint64_t off = off_of(h, p);
     uint32_t i = (uint32_t)(off >> SLICE_SHIFT), c = chunk_of(i);
+    *near = NULL;
+    *wrong = "a pointer that was never allocated";
     if (c < h->first_chunk || c >= get_acquire(h->header->chunk_high))
-        damage_pointer(h, off, call, "a pointer that was never allocated");
+        return NULL;
     enum chunk_state state = word_state(get_acquire(h->chunks[c].word));
     struct slice *d = inherited_slice(h, off);
     if (likely(!d)) {
+        *wrong = "memory that is free already";
         if (state == CHUNK_FREE)
-            damage_pointer(h, off, call, "memory that is free already");
+            return NULL;
+        *wrong = "a pointer into the middle of a large block";
         if (state == CHUNK_PART)
-            damage_pointer(h, off, call, "a pointer into the middle of a large block");
+            return NULL;
         d = state == CHUNK_HUGE ? &h->slices[(size_t)c * CHUNK_SLICES] : slice_head(h, i);
     }
-    switch (get(d->kind)) {
-    case SLICE_PAGE:
-        if (!page_block_starts(d, off))
-            damage_block(h, d, off, call, "a pointer into the middle of a block");
-        if (page_block_index(d, off) >= get(d->capacity))
-            damage_block(h, d, off, call, "a block that was never allocated");
+    *wrong = "memory that is free already";
+    if (get(d->kind) != SLICE_PAGE && get(d->kind) != SLICE_LARGE)
+        return NULL;
+    *near = d;
+    *wrong = "a pointer into the middle of a block";
+    if (get(d->kind) == SLICE_LARGE)
+        return off & (SLICE_BYTES - 1) || i % CHUNK_SLICES != index_in_chunk(h, d, c) ? NULL : d;
+    if (!page_block_starts(d, off))
+        return NULL;
+    *wrong = "a block that was never allocated";
+    return page_block_index(d, off) < get(d->capacity) ? d : NULL;
+}
+
+/* The same, and the end of the program if none does.  'call' is what it called. */
+static struct slice *block_at(struct heap *h, const void *p, const char *call)
+{
+    struct slice *near;
+    const char *wrong;
+    uint64_t off = off_of(h, p);
+    struct slice *d = block_find(h, off, &near, &wrong);
+    if (likely(d != NULL))
         return d;
-    case SLICE_LARGE:
-        if (off & (SLICE_BYTES - 1) || i % CHUNK_SLICES != index_in_chunk(h, d, c))
-            damage_block(h, d, off, call, "a pointer into the middle of a block");
-        return d;
-    default: damage_pointer(h, off, call, "memory that is free already");
-    }
+    if (near)
+        damage_block(h, near, off, call, wrong);
+    damage_pointer(h, off, call, wrong);
 }
 
 /* Does the block look free, and is it?  Of a page whose owner is gone only the marks
@@ -86,6 +103,15 @@ static struct slice *live_block(struct heap *h, const void *p, const char *call,
         damage_block(h, d, off, call, "a block that is free already");
     *bytes = unlikely(canary_is_on(d)) ? canary_size(h, d, off, call) : block_bytes(d);
     return d;
+}
+
+struct slice *heap_block(struct heap *h, const void *p)
+{
+    struct slice *near;
+    const char *wrong;
+    uint64_t off = off_of(h, p);
+    struct slice *d = off >> SLICE_SHIFT < h->slice_count ? block_find(h, off, &near, &wrong) : NULL;
+    return d && !block_is_inherited(h, d) && !is_free(h, d, off) ? d : NULL;
 }
 
 size_t heap_usable_size(struct heap *h, const void *p)
@@ -255,6 +281,8 @@ void heap_free(struct thread_cache *tc, void *p)
         if (canary_is_on(d) && !link_is_sound(h, link_read(h, p)))
             canary_size(h, d, off, "free");
         inherited_free(h, d, off);
+    } else if (unlikely(get(d->registered)) && block_free_taken(h, step_of(tc), d, off)) {
+        return;
     } else if (unlikely(canary_is_on(d))) {
         checked_free(tc, d, off);
     } else {

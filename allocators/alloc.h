@@ -12,6 +12,9 @@ void *heap_memalign(struct thread_cache *tc, size_t align, size_t n); /* align: 
 void *heap_realloc(struct thread_cache *tc, void *p, size_t n);
 void heap_free(struct thread_cache *tc, void *p);
 size_t heap_usable_size(struct heap *h, const void *p);
+/* The descriptor of a block that is handed out and starts at p; NULL: there is none, or it
+ * is a forked child's own copy. */
+struct slice *heap_block(struct heap *h, const void *p);
 
 /* HSHM_CHECK=full keeps freed blocks for a while: look at them all and free them. */
 void heap_settle(struct thread_cache *tc);

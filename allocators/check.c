@@ -2,6 +2,7 @@
 #include "allocators/check_parts.h"
 #include "allocators/commit.h"
 #include "allocators/large.h"
+#include "allocators/words.h"
 
 #include <string.h>
 
@@ -420,6 +421,9 @@ static void look_ledger(struct checker *k, struct unit *u)
     view_refresh(k->v);
     for (uint64_t c = 0; c < k->v->chunk_high; c++)
         sum += get(k->v->chunks[c].charged);
+    struct seg_names names;
+    view_read(k->v, SEG_NAMES_OFF, &names, sizeof names);
+    sum += names_pages(&names);
     uint64_t charged = get(k->v->header.charged);
     note(k, charged == sum,
          charged < sum ? "less is charged than the chunks have"

@@ -1,4 +1,5 @@
 #include "allocators/commit.h"
+#include "allocators/words.h"
 #include "config/log.h"
 
 #include <fcntl.h>
@@ -9,7 +10,8 @@
  * before pages are committed and shrinks after they are gone, and a member
  * that dies in between leaves it too high.  The truth is chunk.charged, and
  * what living members have in hand (seg_member.charging); whoever meets the
- * limit, and whoever has recovered a member, recounts. */
+ * limit, and whoever has recovered a member, recounts.  What names have is charged
+ * to no chunk: it is counted by what their tables say. */
 
 uint64_t ledger_recount(struct heap *h)
 {
@@ -22,6 +24,7 @@ uint64_t ledger_recount(struct heap *h)
             sum += get_acquire(h->members[slot].charging);
     for (uint64_t c = h->first_chunk; c < high; c++)
         sum += get(h->chunks[c].charged);
+    sum += names_pages(names_of(h));
     /* If others charged meanwhile it stays for the next time. */
     if (sum != seen && cas(ledger_recount, h->header->charged, &seen, sum))
         return sum;

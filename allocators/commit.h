@@ -12,7 +12,7 @@
 
 /* Charge 'pages' OS pages to the segment and to us.  False: no room. */
 bool ledger_charge(struct heap *h, uint64_t pages);
-/* What was charged is in chunk.charged now; or was not needed. */
+/* What was charged is in chunk.charged or the tables of names now; or was not needed. */
 void ledger_settle(struct heap *h, uint64_t pages);
 void ledger_cancel(struct heap *h, uint64_t pages);
 void ledger_refund(struct heap *h, uint64_t pages);

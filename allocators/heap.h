@@ -57,6 +57,7 @@ struct thread_cache {
     uint32_t hold_seq;         /* mine.hold_seq when its pages were last looked through */
     struct thread_cache *next; /* all of the process, whether in use or not */
     bool in_use;
+    bool shared; /* its pages stay shared across fork: named blocks, heaps of hshm.h */
     struct class_pages classes[CLASS_COUNT];
 };
 
@@ -89,7 +90,7 @@ struct mine {
     uint32_t recovered_ms; /* when we last looked for dead members */
     uint32_t bins[BIN_COUNT];
     uint32_t purge_head, purge_tail; /* queue of chunks to purge, through chunk_info.purge_next */
-    struct page_list pool[CLASS_COUNT]; /* pages of adopted chunks */
+    struct page_list pool[2][CLASS_COUNT]; /* pages of adopted chunks; [1]: shared across fork */
     struct page_list held;              /* empty pages and freed large blocks under a hold */
     uint32_t held_purged;               /* up to this one of them the memory was given back */
     uint64_t held_bytes;                /* what those behind it have, at most */

@@ -25,6 +25,8 @@ static void describe(struct heap *h, struct slice *d, uint64_t bytes, uint32_t s
     own_put(large_make, d->prev, 0);
     own_put(large_make, d->hold_birth, (uint32_t)get(h->header->hold_seq));
     own_put(large_make, d->hold_last, 0);
+    own_put(large_make, d->shared, 0);
+    put(large_make, d->registered, 0);
     put(page_owner, d->home, HOME_NOBODY);
     put(page_owner, d->owner, owner_pool(h));
     uint64_t gen = (get(d->remote) >> 8) + 1;

@@ -7,10 +7,15 @@
  * stops the build at an AT() below and means bumping SEG_FORMAT.
  *
  *   offset            size                   what
- *   0                 4 KiB                  struct seg_header
+ *   0                 512 B                  struct seg_header
+ *   SEG_NAMES_OFF     512 B                  struct seg_names
  *   SEG_HOLDS_OFF     64 KiB                 struct seg_hold[HOLD_MAX]
- *   SEG_NAMES_OFF     ...                    reserved, zero: published names
+ *   SEG_UNUSED_OFF    32 KiB                 a bit for each name entry: unused
  *   SEG_MEMBERS_OFF   16 MiB                 struct seg_member[MEMBER_MAX], an OS page each
+ *   SEG_BUCKETS_OFF   1 MiB                  names by hash: first entry of each bucket
+ *   SEG_BLOCKS_OFF    2 MiB                  blocks that have a name or change hands, a word each
+ *   SEG_REFS_OFF      2 MiB                  references to names, by member, a word each
+ *   SEG_ENTRIES_OFF   256 B per name         struct name_entry[name_count]
  *   chunks_off        64 B per chunk         struct chunk[chunk_count]
  *   slices_off        128 B per slice        struct slice[chunk_count * CHUNK_SLICES]
  *   kept_off          640 B per slice        struct kept[...]: blocks of ended members
@@ -182,7 +187,9 @@ struct seg_member {
     sh64_t fork_bytes; /* 128 */
     sh64_t charging;   /* 136  OS pages charged that no chunk bears yet */
     sh64_t quits;      /* 144  1: it was about to end by _exit(), or a child of its vfork() was */
-    sh64_t reserved[9];
+    sh64_t named;      /* 152  1: it has used names, or taken blocks that others gave */
+    sh64_t naming;     /* 160  steps in hand that change names */
+    sh64_t reserved[7];
     char name[32];     /* 224  program, NUL-terminated */
     char message[384]; /* 256  last line it had to say */
     sh64_t reserved1[431];
@@ -327,13 +334,17 @@ struct slice {
     sh32_t hold_birth; /* 96  hold_seq when the page was made: older holds do not cover it */
     sh32_t hold_last;  /* 100 newest hold that covers it; 0 none */
     sh64_t step;       /* 104 OS pages of the next extension */
-    sh64_t reserved1[2];
+    sh32_t registered; /* 112 blocks of it that have a name or change hands; may be too high */
+    sh8_t shared;      /* 116 1: stays shared across fork, no snapshot covers it */
+    sh8_t reserved0[3];
+    sh64_t reserved1;
 };
 AT(slice, remote, 16);
 AT(slice, owner, 32);
 AT(slice, kind, 48);
 AT(slice, committed, 64);
 AT(slice, cell, 80);
+AT(slice, registered, 112);
 SIZE(slice, 128);
 
 /* Which blocks of a page belong to ended members (HSHM_EXIT=keep).  A bit is
@@ -346,12 +357,87 @@ struct kept {
 };
 SIZE(kept, 640);
 
+/* ---- names, and blocks that change hands ------------------------------------
+ * A name is an entry in a list of its bucket.  Links count their changes, so
+ * that a CAS on one means the list as it was read.
+ *
+ *   UNUSED --claim--> NEW(m) --link--> NEW(m), found --> LIVE
+ *   NEW, LIVE --remove--> REMOVED --unlinked, no references--> FREEING(m) --> UNUSED
+ *
+ * An entry that is in its list and NEW or LIVE is a name; one that is in no list
+ * and NEW(m) belongs to a step in hand of m. */
+enum name_state { NAME_UNUSED = 0, NAME_NEW, NAME_LIVE, NAME_REMOVED, NAME_FREEING };
+/* name_entry.state: state : 4 | generation : 24 | member id : 36 */
+/* links: entry : 20 | 1: its entry is being unlinked | changes : 43 */
+
+#define NAME_MAX_COUNT (UINT64_C(1) << 18)
+#define NAME_BYTES     128 /* with the NUL */
+
+struct name_entry {
+    sh64_t state;   /*  0 */
+    sh64_t next;    /*  8  link */
+    sh64_t hash;    /* 16 */
+    sh64_t block;   /* 24  its offset; 0 none */
+    sh64_t bytes;   /* 32  size as asked for */
+    sh64_t type;    /* 40  the users' own: who asks for another is refused */
+    sh64_t made_ns; /* 48  CLOCK_REALTIME */
+    sh64_t maker;   /* 56  member id: for people */
+    sh64_t name[NAME_BYTES / 8];
+    sh64_t counted; /* 192 1: it has had references */
+    sh64_t reserved[7];
+};
+AT(name_entry, name, 64);
+AT(name_entry, counted, 192);
+SIZE(name_entry, 256);
+
+/* Words that stand for what is looked up by a key: a word lies in one of two
+ * groups of eight that its key tells, and never moves; 0 is free.
+ *   block:      offset / 16 : 36 | enum block_state : 2 | 0 : 6 | slot + 1 or entry : 20
+ *   reference:  entry : 20 | slot + 1 : 12 | count : 32 */
+enum word_table { TABLE_BUCKETS = 0, TABLE_BLOCKS, TABLE_REFS, TABLE_COUNT };
+#define BUCKET_BITS 17
+#define WORD_BITS   18
+
+enum block_state {
+    BLOCK_LEFT = 0,  /* taken by a member that has ended */
+    BLOCK_GIVEN = 1, /* whoever takes it has it; the slot is that of the giver */
+    BLOCK_TAKEN = 2, /* belongs to the member in that slot, whoever made it */
+    BLOCK_NAMED = 3, /* belongs to the name in that entry */
+};
+
+#define ENTRIES_PER_OSPAGE (OS_PAGE / sizeof(struct name_entry))
+
+struct seg_names {
+    sh64_t backed[TABLE_COUNT][8]; /*   0  a bit per OS page of each table */
+    sh64_t high;                   /* 192  entries below are backed; entry 0 is none */
+    sh64_t hint;                   /* 200  where unused entries are sought first */
+    sh64_t live;                   /* 208  names (a hint) */
+    sh64_t reserved[37];
+};
+AT(seg_names, high, 192);
+SIZE(seg_names, 512);
+
+#define SEG_NAMES_OFF   sizeof(struct seg_header)
 #define SEG_HOLDS_OFF   OS_PAGE
-#define SEG_NAMES_OFF   (UINT64_C(128) << 10)
+#define SEG_UNUSED_OFF  (UINT64_C(128) << 10)
 #define SEG_MEMBERS_OFF (UINT64_C(1) << 20)
-#define SEG_CHUNKS_OFF  (SEG_MEMBERS_OFF + (UINT64_C(16) << 20))
-static_assert(SEG_HOLDS_OFF + HOLD_MAX * sizeof(struct seg_hold) <= SEG_NAMES_OFF, "holds fit");
-static_assert(SEG_MEMBERS_OFF + MEMBER_MAX * sizeof(struct seg_member) <= SEG_CHUNKS_OFF, "");
+#define SEG_BUCKETS_OFF (SEG_MEMBERS_OFF + (UINT64_C(16) << 20))
+#define SEG_BLOCKS_OFF  (SEG_BUCKETS_OFF + (UINT64_C(1) << 20))
+#define SEG_REFS_OFF    (SEG_BLOCKS_OFF + (UINT64_C(2) << 20))
+#define SEG_ENTRIES_OFF (SEG_REFS_OFF + (UINT64_C(2) << 20))
+static_assert(SEG_NAMES_OFF + sizeof(struct seg_names) <= OS_PAGE, "names' words fit");
+static_assert(SEG_HOLDS_OFF + HOLD_MAX * sizeof(struct seg_hold) <= SEG_UNUSED_OFF, "holds fit");
+static_assert(SEG_UNUSED_OFF + NAME_MAX_COUNT / 8 <= SEG_MEMBERS_OFF, "unused bits fit");
+static_assert(SEG_MEMBERS_OFF + MEMBER_MAX * sizeof(struct seg_member) <= SEG_BUCKETS_OFF, "");
+static_assert(8 << BUCKET_BITS <= SEG_BLOCKS_OFF - SEG_BUCKETS_OFF, "buckets fit");
+static_assert(8 << WORD_BITS <= SEG_REFS_OFF - SEG_BLOCKS_OFF, "words fit");
+static_assert((8 << WORD_BITS) / OS_PAGE <= 8 * 64, "a bit for each OS page of a table");
+
+/* How many entries a window has room for. */
+static inline uint64_t name_count(uint64_t window)
+{
+    return window / 2048 < NAME_MAX_COUNT ? window / 2048 : NAME_MAX_COUNT;
+}
 
 /* Lock bytes lie beyond any file size: a lock needs no page. */
 #define LOCK_MEMBER(slot) ((UINT64_C(1) << 60) + (slot))
@@ -364,6 +450,7 @@ static inline uint32_t layout_abi(void)
 {
     return (uint32_t)(sizeof(struct seg_header) ^ sizeof(struct seg_member) << 4 ^
                       sizeof(struct slice) << 12 ^ sizeof(struct chunk) << 20 ^
+                      sizeof(struct name_entry) << 16 ^
                       (OS_PAGE >> 12) << 28);
 }
 
@@ -379,7 +466,8 @@ static inline int layout_compute(uint64_t window, struct seg_header *h)
         return 0;
     h->window = window;
     h->chunk_count = window >> CHUNK_SHIFT;
-    h->chunks_off = SEG_CHUNKS_OFF;
+    h->chunks_off =
+        round_up(SEG_ENTRIES_OFF + name_count(window) * sizeof(struct name_entry), OS_PAGE);
     h->slices_off = round_up(h->chunks_off + h->chunk_count * sizeof(struct chunk), OS_PAGE * 16);
     uint64_t slices = h->chunk_count * CHUNK_SLICES;
     h->kept_off = h->slices_off + slices * sizeof(struct slice);

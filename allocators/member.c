@@ -86,6 +86,8 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
     put(member_facts, m->charging, 0);
     put(member_facts, m->quits, 0);
     put(member_facts, m->pending, 0);
+    put(member_facts, m->named, 0);
+    put(member_facts, m->naming, 0);
     put(member_facts, m->threads, 0);
     put(member_facts, m->mallocs, 0);
     put(member_facts, m->callocs, 0);

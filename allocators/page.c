@@ -24,6 +24,8 @@ struct slice *page_make(struct thread_cache *tc, unsigned cls)
     own_put(page_make, d->back, 0);
     own_put(page_make, d->span, n);
     own_put(page_make, d->step, 1);
+    own_put(page_make, d->shared, tc->shared);
+    put(page_make, d->registered, 0);
     own_put(page_make, d->hold_birth, (uint32_t)get(h->header->hold_seq));
     own_put(page_make, d->hold_last, 0);
     put(page_make, d->remote, 0);
@@ -43,7 +45,7 @@ void page_set_owner(struct thread_cache *tc, struct slice *d, bool home)
     uint64_t cell = off_of(tc->heap, &tc->record->cells[own_get(d->cls)]);
     put(page_owner, d->owner, tc->id);
     put(page_owner, d->cell, cell);
-    put(page_owner, d->home, home ? cell : HOME_NOBODY);
+    put(page_owner, d->home, home && !get(d->registered) ? cell : HOME_NOBODY);
 }
 
 void page_end(struct heap *h, struct slice *d)

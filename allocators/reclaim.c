@@ -2,6 +2,7 @@
 #include "allocators/adopt.h"
 #include "allocators/canary.h"
 #include "allocators/chunk.h"
+#include "allocators/handed.h"
 #include "allocators/hold.h"
 #include "allocators/large.h"
 #include "allocators/member.h"
@@ -62,7 +63,7 @@ static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
     for (uint32_t block = 0; block < get(d->capacity); block++) {
         uint64_t off = slice_off(h, d) + block * size;
         if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
-            is_freed(h, d, off))
+            is_freed(h, d, off) || block_is_registered(h, d, off))
             continue;
         if (get(d->flags) & PAGE_CHECKED)
             canary_poison(h, d, off);
@@ -79,7 +80,8 @@ static uint64_t reclaim_large(struct thread_cache *tc, struct slice *d)
 {
     struct heap *h = tc->heap;
     uint64_t bytes = get(d->bytes);
-    if (id_is_current(h, owner_member(get(d->owner))) || (get(d->remote) & 0xff) != LARGE_LIVE)
+    if (id_is_current(h, owner_member(get(d->owner))) || (get(d->remote) & 0xff) != LARGE_LIVE ||
+        block_is_registered(h, d, slice_off(h, d)))
         return 0;
     return large_free(h, &tc->record->step, d) ? bytes : 0;
 }
@@ -101,7 +103,8 @@ static uint64_t reclaim_chunk(struct thread_cache *tc, uint32_t c)
 static uint64_t reclaim_locked(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
-    uint64_t bytes = 0, high = get_acquire(h->header->chunk_high);
+    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t bytes = blocks_free_left(h, &tc->record->step);
     struct guard g = heap_lock(h);
     while (
         adopt_chunk(h)) /* what has no owner becomes ours first: nobody allocates there meanwhile */

@@ -5,6 +5,7 @@
 #include "allocators/hold.h"
 #include "allocators/large.h"
 #include "allocators/member.h"
+#include "allocators/names.h"
 #include "allocators/page.h"
 
 #include <errno.h>
@@ -120,13 +121,43 @@ static void records_each(struct heap *h, const struct dead *dead, record_visitor
 static void record_finish_step(struct heap *h, const struct dead *dead,
                                struct thread_record *record, void *done)
 {
+    uint64_t off = get_acquire(record->step.what) & ~UINT64_C(15);
+    if (off && offset_is_block(h, off))
+        names_recover_step(h, dead->id, off);
     *(bool *)done &= finish_step(h, dead, &record->step);
+}
+
+/* Any of them: it is free once all are finished. */
+static void record_step(struct heap *h, const struct dead *dead, struct thread_record *record,
+                        void *step)
+{
+    (void)h, (void)dead;
+    *(struct inflight **)step = &record->step;
 }
 
 /* ---- pages --------------------------------------------------------------------------------
  * All blocks of a dead owner's page are first marked used in kept.bits; then
  * the marks of those that any list has are cleared.  Lists are not changed, so
  * whoever dies here is simply followed by one who starts over. */
+
+/* With HSHM_EXIT=reclaim only what has a name or changes hands stays. */
+static void page_mark_registered(struct heap *h, const struct dead *dead, struct slice *d)
+{
+    struct kept *kept = &h->kept[slice_index(h, d)];
+    uint32_t capacity = get(d->capacity);
+    put(page_owner, d->home, HOME_NOBODY);
+    put(kept_former, kept->former, dead->id);
+    for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
+        uint64_t bits = 0;
+        for (uint32_t n = 0; n < 64 && i * 64 + n < capacity; n++) {
+            uint64_t off = slice_off(h, d) + (i * 64 + n) * (uint64_t)class_bytes(get(d->cls));
+            bits |= (uint64_t)block_is_registered(h, d, off) << n;
+        }
+        if (get(kept->bits[i]) != bits)
+            put(kept_set, kept->bits[i], bits);
+    }
+    put_release(page_flags, d->flags, (uint8_t)((get(d->flags) & PAGE_EMPTY) | PAGE_KEPT));
+}
 
 static void page_mark_used(struct heap *h, const struct dead *dead, struct slice *d)
 {
@@ -197,13 +228,20 @@ static bool bits_are_clear(struct heap *h, struct slice *d)
     return true;
 }
 
+static bool page_may_stay(const struct dead *dead, struct slice *d)
+{
+    return !dead->reclaim || get(d->registered) != 0;
+}
+
 /* After all lists: true if some block of the page stays allocated. */
 static bool page_settle(struct heap *h, const struct dead *dead, struct slice *d)
 {
-    if (dead->reclaim || get(d->flags) & PAGE_EMPTY)
+    if (!page_may_stay(dead, d) || get(d->flags) & PAGE_EMPTY)
         goto empty;
-    list_unmark(h, dead, get(d->taken));
-    list_unmark(h, dead, get_acquire(d->remote));
+    if (!dead->reclaim) { /* else no more than what is registered is marked */
+        list_unmark(h, dead, get(d->taken));
+        list_unmark(h, dead, get_acquire(d->remote));
+    }
     own_put(page_taking, d->taken, 0);
     put(page_owner, d->owner, dead->id << THREAD_BITS);
     put(page_owner, d->cell, 0);
@@ -217,10 +255,11 @@ empty:
     return false;
 }
 
-static bool large_recover(const struct dead *dead, struct slice *d)
+static bool large_recover(struct heap *h, const struct dead *dead, struct slice *d)
 {
     uint64_t stamp = get_acquire(d->remote);
-    if ((stamp & 0xff) == LARGE_LIVE && !dead->reclaim)
+    if ((stamp & 0xff) == LARGE_LIVE &&
+        (!dead->reclaim || block_is_registered(h, d, slice_off(h, d))))
         return true;
     put_release(large_freed, d->remote, (stamp & ~UINT64_C(0xff)) | LARGE_FREED);
     return false;
@@ -251,7 +290,7 @@ static uint32_t slice_recover(struct heap *h, const struct dead *dead, uint32_t 
         return 0;
     }
     uint32_t span = get(d->span);
-    bool stays = get(d->kind) == SLICE_PAGE ? page_settle(h, dead, d) : large_recover(dead, d);
+    bool stays = get(d->kind) == SLICE_PAGE ? page_settle(h, dead, d) : large_recover(h, dead, d);
     if (stays || page_is_held(h, d))
         return span;
     slices_clear(d, span);
@@ -324,10 +363,11 @@ static bool span_back(const struct span *s)
 static bool page_back_marks(struct heap *h, const struct dead *dead, struct slice *d, void *ctx)
 {
     struct span *waiting = ctx;
+    if (!page_may_stay(dead, d))
+        return true;
     struct kept *kept = &h->kept[slice_index(h, d)];
     uint64_t from = (uint64_t)(uintptr_t)kept & ~(OS_PAGE - 1);
     uint64_t to = round_up((uint64_t)(uintptr_t)(kept + 1), OS_PAGE);
-    (void)dead;
     if (waiting->from != waiting->to && from <= waiting->to) {
         waiting->to = to;
         return true;
@@ -340,7 +380,10 @@ static bool page_back_marks(struct heap *h, const struct dead *dead, struct slic
 static bool page_mark(struct heap *h, const struct dead *dead, struct slice *d, void *ctx)
 {
     (void)ctx;
-    page_mark_used(h, dead, d);
+    if (!dead->reclaim)
+        page_mark_used(h, dead, d);
+    else if (page_may_stay(dead, d))
+        page_mark_registered(h, dead, d);
     return true;
 }
 
@@ -355,15 +398,14 @@ static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
 static bool pages_mark(struct heap *h, const struct dead *dead)
 {
     uint64_t high = get_acquire(h->header->chunk_high);
-    if (dead->reclaim)
-        return true;
     for (uint64_t c = h->first_chunk; c < high; c++) {
         uint64_t word = get_acquire(h->chunks[c].word);
         if (word_state(word) == CHUNK_OWNED && word_member(word) == dead->id &&
             !chunk_mark_used(h, dead, (uint32_t)c))
             return false;
     }
-    records_each(h, dead, record_unmark, NULL);
+    if (!dead->reclaim)
+        records_each(h, dead, record_unmark, NULL);
     return true;
 }
 
@@ -371,7 +413,7 @@ static bool pages_mark(struct heap *h, const struct dead *dead)
 static void huge_recover(struct heap *h, const struct dead *dead, uint32_t c)
 {
     struct slice *d = &h->slices[(size_t)c * CHUNK_SLICES];
-    if (large_recover(dead, d) || page_is_held(h, d)) {
+    if (large_recover(h, dead, d) || page_is_held(h, d)) {
         *dead->left = true;
         return;
     }
@@ -432,8 +474,13 @@ static void hand_back(struct heap *h, const struct dead *dead)
 static bool member_recover(struct heap *h, const struct dead *dead)
 {
     bool done = true;
+    struct inflight *step = NULL;
     records_each(h, dead, record_finish_step, &done);
-    if (!done || !pages_mark(h, dead))
+    if (!done)
+        return false;
+    records_each(h, dead, record_step, &step);
+    names_recover(h, dead->id, dead->reclaim, step);
+    if (!pages_mark(h, dead))
         return false;
     chunks_recover(h, dead);
     hand_back(h, dead);

@@ -93,6 +93,8 @@ static bool data_count(struct heap *h, struct snapshot *s, uint64_t off, uint64_
  * The child goes on sharing it: what is there next is everybody's. */
 static bool slice_is_void(const struct slice *d)
 {
+    if (get(d->shared)) /* named blocks, heaps of hshm.h: always everybody's */
+        return true;
     if (get(d->kind) == SLICE_LARGE)
         return (get_acquire(d->remote) & 0xff) == LARGE_FREED;
     return get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_EMPTY;

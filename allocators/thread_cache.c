@@ -221,7 +221,7 @@ static bool steal(struct thread_cache *tc, unsigned cls)
     struct heap *h = tc->heap;
     for (struct thread_cache *from = h->mine->caches; from; from = from->next) {
         struct class_pages *pages = &from->classes[cls];
-        if (from->in_use || from == tc || !pages->count)
+        if (from->in_use || from == tc || from->shared != tc->shared || !pages->count)
             continue;
         if (from->hold_seq != h->mine->hold_seq)
             cache_park(from);
@@ -309,6 +309,8 @@ void cache_free(struct thread_cache *tc, struct slice *d, uint64_t off)
         own_put(page_used, d->used, own_get(d->used) - 1);
     } else {
         page_push(h, cell, d, off);
+        if (get(d->home) == HOME_NOBODY && !get(d->registered) && !(own_get(d->flags) & PAGE_KEPT))
+            put(page_owner, d->home, own_get(d->cell)); /* it has no registered block any more */
     }
     cache_page_empty(tc, d);
 }
@@ -350,7 +352,7 @@ static struct thread_record *record_make(struct heap *h)
     return record;
 }
 
-static struct thread_cache *cache_storage(struct heap *h)
+static struct thread_cache *cache_storage(struct heap *h, bool shared)
 {
     struct mine *m = h->mine;
     if ((size_t)(m->caches_end - m->caches_top) < sizeof(struct thread_cache)) {
@@ -368,6 +370,7 @@ static struct thread_cache *cache_storage(struct heap *h)
         return NULL;
     m->caches_top += round_up(sizeof *tc, 64);
     tc->heap = h;
+    tc->shared = shared;
     tc->record_off = off_of(h, tc->record);
     tc->id = owner_pool(h) | ++m->epoch_threads;
     put_release(record_owner, tc->record->owner, tc->id);
@@ -377,28 +380,38 @@ static struct thread_cache *cache_storage(struct heap *h)
     return tc;
 }
 
-static struct thread_cache *cache_idle(struct mine *m)
+static struct thread_cache *cache_idle(struct mine *m, bool shared)
 {
     for (struct thread_cache *tc = m->caches_idle ? m->caches : NULL; tc; tc = tc->next)
-        if (!tc->in_use) {
+        if (!tc->in_use && tc->shared == shared) {
             m->caches_idle--;
             return tc;
         }
     return NULL;
 }
 
-struct thread_cache *cache_make(struct heap *h)
+static struct thread_cache *cache_of_kind(struct heap *h, bool shared)
 {
     struct guard g = heap_lock(h);
-    struct thread_cache *tc = cache_idle(h->mine);
+    struct thread_cache *tc = cache_idle(h->mine, shared);
     if (!tc)
-        tc = cache_storage(h);
+        tc = cache_storage(h, shared);
     if (tc) {
         tc->in_use = true;
         put(member_threads, h->me->threads, get(h->me->threads) + 1);
     }
     heap_unlock(h, g);
     return tc;
+}
+
+struct thread_cache *cache_make(struct heap *h)
+{
+    return cache_of_kind(h, false);
+}
+
+struct thread_cache *cache_make_shared(struct heap *h)
+{
+    return cache_of_kind(h, true);
 }
 
 void cache_end(struct thread_cache *tc)

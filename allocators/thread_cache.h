@@ -8,6 +8,8 @@
 #include "allocators/heap.h"
 
 struct thread_cache *cache_make(struct heap *h);
+/* One whose pages stay shared across fork. */
+struct thread_cache *cache_make_shared(struct heap *h);
 /* The thread ends: the cache with all it has waits for another thread. */
 void cache_end(struct thread_cache *tc);
 

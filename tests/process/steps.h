@@ -9,6 +9,7 @@
 #include "allocators/alloc.h"
 #include "allocators/commit.h"
 #include "allocators/member.h"
+#include "allocators/names.h"
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
@@ -46,18 +47,30 @@ struct block {
     uint32_t seed;
 };
 
+/* A name, or a block that changes hands. */
+enum fate { FATE_NONE = 0, FATE_THERE = 1, FATE_OPEN = 2, FATE_OURS = 3 };
+struct named {
+    struct block block;
+    char name[24];
+    enum fate fate;
+};
+#define NAMES 16
+
 /* Private memory that victim and survivor share, outside the segment. */
 struct stage {
     struct block given[BLOCKS]; /* of the survivor, freed by the victim */
     struct block made[BLOCKS];  /* of the victim */
     struct block own[BLOCKS];   /* of the survivor */
     uint32_t given_count, made_count, own_count;
+    struct named names[NAMES]; /* of the victim, but for the first, the survivor's */
+    struct named to[NAMES];    /* handed to the survivor: THERE is given, OURS the survivor's */
+    struct named from[NAMES];  /* handed to the victim: THERE is given */
     void *lost; /* of the survivor; its freer dies with it in hand */
     uint32_t phase;
 };
 static struct stage *stage;
 static struct heap heap; /* of whoever this process is */
-static struct thread_cache *cache;
+static struct thread_cache *cache, *shared_cache;
 static char file[200], name[208];
 
 static uint64_t limit_64m(uint64_t whole)
@@ -94,7 +107,8 @@ static void join(bool reclaim)
     }
     recover_dead(&heap, false);
     cache = cache_make(&heap);
-    MUST(cache);
+    shared_cache = cache_make_shared(&heap);
+    MUST(cache && shared_cache);
 }
 
 /* ---- as preload/interpose.c has it ------------------------------------------------------- */
@@ -275,9 +289,10 @@ static void phase_reclaim(void)
         drop(&stage->given[i]);
 }
 
+static bool victim_reclaims;
 static void phase_join(void)
 {
-    join(false);
+    join(victim_reclaims);
 }
 
 static void phase_leave(void)
@@ -288,15 +303,165 @@ static void phase_leave(void)
     segment_leave(&heap);
 }
 
-static void (*const victim_phases[])(void) = { phase_join,  phase_allocate, phase_resize,
+/* ---- names, and blocks that change hands -------------------------------------------------- */
+
+static struct named *named(struct named *table, const char *called, void *at, size_t size)
+{
+    struct named *n = table;
+    while (n->name[0] && strcmp(n->name, called) != 0)
+        n++;
+    MUST(n < table + NAMES);
+    strcpy(n->name, called);
+    n->block = (struct block){ at, size, 1, (uint32_t)(n - table) * 11 + 3 };
+    if (at)
+        paint(&n->block);
+    return n;
+}
+
+static struct named *name_noted(const char *called)
+{
+    return named(stage->names, called, NULL, 0);
+}
+
+static void names_create(const char *called, size_t size, size_t align)
+{
+    struct name_info info;
+    bool made;
+    struct named *n = name_noted(called);
+    n->fate = FATE_OPEN;
+    MUST(name_create(shared_cache, called, size, align, 7, false, &info, &made) == 0 && made);
+    named(stage->names, called, info.at, size);
+    n->fate = FATE_THERE;
+}
+
+static void names_publish(const char *called, void *at, size_t size)
+{
+    struct name_info info;
+    bool shared;
+    struct named *n = named(stage->names, called, at, size);
+    n->block.at = NULL; /* not yet: what it says is only known once it has the name */
+    n->fate = FATE_OPEN;
+    MUST(name_publish(cache, called, at, size, 7, &info, &shared) == 0 && info.at == at);
+    n->block.at = at;
+    n->fate = FATE_THERE;
+}
+
+static void names_remove(const char *called)
+{
+    struct named *n = stage->names;
+    while (strcmp(n->name, called) != 0)
+        n++;
+    n->fate = FATE_OPEN;
+    MUST(name_remove(cache, called) == 0);
+    n->fate = FATE_NONE;
+}
+
+static void give(struct named *table, const char *called, size_t size)
+{
+    struct named *n = named(table, called, fast_malloc(size), size);
+    n->fate = FATE_OPEN;
+    MUST(block_give(&heap, n->block.at) == 0);
+    n->fate = FATE_THERE;
+}
+
+static void phase_names_make(void)
+{
+    struct name_info info;
+    bool made;
+    names_create("small", 100, 0);
+    names_create("large", 100000, 0);
+    names_create("huge", 5000000, 0);
+    names_create("aligned", 300, 256);
+    names_publish("published", fast_malloc(200), 200);
+    names_publish("large published", fast_malloc(70000), 70000);
+    MUST(name_create(shared_cache, "small", 100, 0, 7, false, &info, &made) == 0 && !made);
+    MUST(name_create(shared_cache, "small", 101, 0, 7, false, &info, &made) == -EMSGSIZE);
+    MUST(name_create(shared_cache, "small", 100, 0, 7, true, &info, &made) == -EEXIST);
+    give(stage->to, "small", 60);
+    give(stage->to, "large", 90000);
+}
+
+static void phase_names_use(void)
+{
+    struct name_info own, large;
+    MUST(name_find(&heap, "survivor's", 0, 0, true, &own) == 0);
+    MUST(name_find(&heap, "survivor's", 0, 0, true, &own) == 0);
+    MUST(name_find(&heap, "large", 100000, 7, true, &large) == 0);
+    MUST(name_find(&heap, "large", 100001, 7, true, &large) == -EMSGSIZE);
+    MUST(name_find(&heap, "none", 0, 0, true, &own) == -ENOENT);
+    names_remove("small");
+    names_remove("published");
+    names_remove("large"); /* which has a reference */
+    MUST(name_unref(cache, large.entry, large.generation) == 0);
+    MUST(name_find(&heap, "survivor's", 0, 0, false, &own) == 0);
+    MUST(name_unref(cache, own.entry, own.generation) == 0);
+    names_create("small", 64, 0);
+    for (struct named *n = stage->from; n->name[0]; n++) {
+        n->fate = FATE_OPEN;
+        MUST(block_take(&heap, n->block.at) == 0);
+        n->fate = FATE_NONE;
+    }
+    names_publish("taken", stage->from[4].block.at, 120);
+    MUST(block_take(&heap, stage->from[0].block.at) == -EAGAIN);
+    MUST(block_give(&heap, stage->from[0].block.at) == 0); /* and back again */
+    stage->from[0].fate = FATE_OPEN;
+    MUST(block_take(&heap, stage->from[0].block.at) == 0);
+    stage->from[0].fate = FATE_NONE;
+}
+
+/* Frees some of what it has taken and leaves the others. */
+static void phase_names_end(void)
+{
+    fast_free(stage->from[0].block.at);
+    fast_free(stage->from[1].block.at);
+    names_remove("huge");
+    give(stage->to, "third", 500);
+    struct named *n = &stage->to[2];
+    n->fate = FATE_OPEN;
+    MUST(block_take(&heap, n->block.at) == 0); /* it has thought better of it */
+    n->fate = FATE_NONE;
+    fast_free(n->block.at);
+}
+
+static void names_set_up(void)
+{
+    names_create("survivor's", 40, 0);
+    give(stage->from, "small", 50);
+    give(stage->from, "large", 80000);
+    give(stage->from, "small kept", 50);
+    give(stage->from, "large kept", 80000);
+    give(stage->from, "to be named", 120);
+}
+
+/* What the victim gave is taken. */
+static void names_survivor_phase(uint32_t phase)
+{
+    if (phase != 1)
+        return;
+    for (struct named *n = stage->to; n->name[0]; n++) {
+        MUST(block_take(&heap, n->block.at) == 0);
+        n->fate = FATE_OURS;
+    }
+}
+
+/* ---- scripts --------------------------------------------------------------------------------- */
+
+static void (*const blocks_phases[])(void) = { phase_join,  phase_allocate, phase_resize,
                                                phase_free,  phase_collect,  phase_thread_ends,
                                                phase_empty, phase_recover,  phase_reclaim,
-                                               phase_leave };
-#define PHASES (sizeof victim_phases / sizeof *victim_phases)
+                                               phase_leave, NULL };
+static void (*const names_phases[])(void) = { phase_join,      phase_names_make, phase_names_use,
+                                              phase_names_end, phase_leave,      NULL };
+/* What the victim does, set before it begins. */
+static void (*const *victim_phases)(void) = blocks_phases;
 
 /* The survivor's part after the victim's phase. */
 static void survivor_phase(uint32_t phase)
 {
+    if (victim_phases == names_phases) {
+        names_survivor_phase(phase);
+        return;
+    }
     if (phase == 7) /* the lost block is found */
         heap_trim(cache);
     if (phase == 2) /* the victim finds these when it collects */
@@ -317,6 +482,8 @@ static void survivor_set_up(void)
         note(stage->given, &stage->given_count, fast_malloc(sizes[i]), sizes[i]);
         note(stage->given, &stage->given_count, fast_malloc(sizes[i]), sizes[i]);
     }
+    if (victim_phases == names_phases)
+        names_set_up();
 }
 
 /* Somebody who is dead already when the victim comes. */

@@ -12,7 +12,7 @@
 static void victim_run(void)
 {
     raise(SIGSTOP);
-    for (stage->phase = 0; stage->phase < PHASES; stage->phase++) {
+    for (stage->phase = 0; victim_phases[stage->phase]; stage->phase++) {
         victim_phases[stage->phase]();
         raise(SIGSTOP);
     }
@@ -138,7 +138,7 @@ static uint64_t charged_in_chunks(void)
     uint64_t sum = 0;
     for (uint64_t c = heap.first_chunk; c < heap.header->chunk_high.raw_; c++)
         sum += heap.chunks[c].charged.raw_;
-    return sum;
+    return sum + names_pages(names_of(&heap));
 }
 
 static uint64_t committed_in_slices(uint64_t c)
@@ -149,9 +149,71 @@ static uint64_t committed_in_slices(uint64_t c)
     return sum;
 }
 
+/* A name that was there, or that nobody removed, is found and says what it said. */
+static void names_are_sound(void)
+{
+    struct name_info info;
+    for (struct named *n = stage->names; n->name[0]; n++) {
+        long rc = name_find(&heap, n->name, 0, 0, false, &info);
+        if (rc != 0 && rc != -ENOENT)
+            SAY("name %s: %ld\n", n->name, rc);
+        if ((n->fate == FATE_THERE && rc != 0) || (n->fate == FATE_NONE && rc == 0))
+            SAY("name %s should %sbe found\n", n->name, rc ? "" : "not ");
+        if (n->fate == FATE_THERE && (info.at != n->block.at || !is_painted(&n->block)))
+            SAY("the block of name %s has changed\n", n->name);
+    }
+    for (struct named *n = stage->to; n->name[0]; n++)
+        if ((n->fate == FATE_THERE || n->fate == FATE_OURS) && !is_painted(&n->block))
+            SAY("block %s, handed to the survivor, has changed\n", n->name);
+    for (struct named *n = stage->from; n->name[0]; n++)
+        if (n->fate == FATE_THERE && !is_painted(&n->block))
+            SAY("block %s, handed to the victim and not taken, has changed\n", n->name);
+}
+
+/* What nobody has taken the survivor takes. */
+static void take_and_free(struct named *table)
+{
+    for (struct named *n = table; n->name[0]; n++) {
+        bool taken = n->fate == FATE_OURS || block_take(&heap, n->block.at) == 0;
+        if (n->fate == FATE_THERE && !taken)
+            SAY("block %s was given and cannot be taken\n", n->name);
+        if (taken)
+            fast_free(n->block.at);
+    }
+}
+
+static bool name_end(const char *text, const struct name_info *info, void *ctx)
+{
+    (void)info, (void)ctx;
+    if (name_remove(cache, text) != 0)
+        SAY("name %s cannot be removed\n", text);
+    return true;
+}
+
+static void end_names(void)
+{
+    names_each(&heap, name_end, NULL);
+    take_and_free(stage->to);
+    take_and_free(stage->from);
+    uint64_t high = names_of(&heap)->high.raw_;
+    for (uint64_t i = 1; i < high; i++) {
+        bool offered = ((sh64_t *)(heap.base + SEG_UNUSED_OFF))[i / 64].raw_ >> (i % 64) & 1;
+        if (entry_what(entry_at(&heap, i)->state.raw_) != NAME_UNUSED || !offered)
+            SAY("name entry %lu: state %lx, %soffered\n", (unsigned long)i,
+                (unsigned long)entry_at(&heap, i)->state.raw_, offered ? "" : "not ");
+    }
+}
+
+static void word_stays(struct heap *h, sh64_t *word, uint64_t seen, void *ctx)
+{
+    (void)h, (void)word;
+    SAY("a word stays in the table of %s: %lx\n", (const char *)ctx, (unsigned long)seen);
+}
+
 static void free_everything(void)
 {
     unsigned uncertain = 0;
+    end_names();
     for (uint32_t i = 0; i < stage->own_count; i++)
         fast_free(stage->own[i].at);
     for (uint32_t i = 0; i < stage->given_count; i++) {
@@ -160,6 +222,8 @@ static void free_everything(void)
         uncertain += stage->given[i].live == 2;
     }
     reclaim_kept(cache);
+    words_each(&heap, TABLE_BLOCKS, word_stays, "blocks");
+    words_each(&heap, TABLE_REFS, word_stays, "references");
     cache_end(cache);
     cache = cache_make(&heap); /* the same */
     for (int i = 0; i < 3; i++) {
@@ -168,10 +232,15 @@ static void free_everything(void)
             void *p = heap_malloc(cache, class_bytes(cls));
             if (p)
                 heap_free(cache, p);
+            p = heap_malloc(shared_cache, class_bytes(cls));
+            if (p)
+                heap_free(shared_cache, p);
         }
+        heap_trim(shared_cache);
         heap_trim(cache);
     }
     cache_end(cache);
+    cache_end(shared_cache);
     unsigned left = left_over(false);
     if (left > uncertain) {
         left_over(true);
@@ -209,10 +278,12 @@ static _Noreturn void survive(void)
         SAY("the segment is in state %lu\n", (unsigned long)state);
     recover_dead(&heap, false);
     own_blocks_are_sound("after recovery");
+    names_are_sound();
     allocate_everything();
     recover_dead(&heap, false);
     all_others_are_gone();
     allocate_everything();
+    names_are_sound();
     free_everything();
     _exit(0);
 }
@@ -325,7 +396,7 @@ static void run_stepped(bool reclaim)
     changed();
     die_here(0);
     MUST(failures == 0);
-    for (uint32_t phase = 0; phase < PHASES; phase++) {
+    for (uint32_t phase = 0; victim_phases[phase]; phase++) {
         unsigned long before = images, stepped = steps;
         if (phase > 0) /* when it joins it only notes the death */
             grace_is_over(&heap);
@@ -347,4 +418,18 @@ static void run_stepped(bool reclaim)
 Test(every_instruction, may_be_the_last_one, .timeout = 600)
 {
     run_stepped(false);
+}
+
+Test(every_instruction, of_names_and_handed_blocks_may_be_the_last_one, .timeout = 600)
+{
+    victim_phases = names_phases;
+    run_stepped(false);
+}
+
+/* HSHM_EXIT=reclaim: what has a name or was given stays, all else of the dead goes. */
+Test(every_instruction, of_names_under_reclaim_may_be_the_last_one, .timeout = 600)
+{
+    victim_phases = names_phases;
+    victim_reclaims = true;
+    run_stepped(true);
 }
