@@ -130,10 +130,12 @@ long block_take(struct heap *h, void *p)
     return cas(block_take, *at, &seen, block_word_make(off, BLOCK_TAKEN, us(h))) ? 0 : -EAGAIN;
 }
 
-long block_set_named(struct heap *h, struct slice *d, uint64_t off, uint32_t entry)
+long block_set_named(struct heap *h, struct slice *d, uint64_t off, uint64_t former, uint32_t entry)
 {
     uint64_t seen, word = block_word_make(off, BLOCK_NAMED, entry);
     sh64_t *at = block_word(h, off, &seen);
+    if (seen != former)
+        return -EBUSY;
     if (!at)
         return word_add_alone(h, d, word);
     if (block_word_state(seen) == BLOCK_NAMED || block_word_state(seen) == BLOCK_GIVEN)
@@ -141,6 +143,18 @@ long block_set_named(struct heap *h, struct slice *d, uint64_t off, uint32_t ent
     if (block_word_state(seen) == BLOCK_TAKEN && block_word_who(seen) != us(h))
         return -EPERM;
     return cas(block_named, *at, &seen, word) ? 0 : -EBUSY;
+}
+
+void block_unset_named(struct heap *h, uint64_t off, uint64_t former, uint32_t entry)
+{
+    uint64_t word = block_word_make(off, BLOCK_NAMED, entry);
+    sh64_t *at = word_find_exact(h, TABLE_BLOCKS, word, KEY_MASK);
+    if (!at)
+        return;
+    if (former)
+        cas(block_unnamed, *at, &word, former);
+    else
+        word_drop(h, at, word);
 }
 
 /* ---- freeing ------------------------------------------------------------------------------ */
@@ -195,8 +209,7 @@ static void free_left(struct heap *h, sh64_t *word, uint64_t seen, void *ctx)
     if (block_word_state(seen) != BLOCK_LEFT)
         return;
     struct slice *d = slice_at(h, off);
-    uint64_t bytes =
-        get(d->kind) == SLICE_LARGE ? get(d->bytes) : class_bytes(get(d->cls));
+    uint64_t bytes = get(d->kind) == SLICE_LARGE ? get(d->bytes) : class_bytes(get(d->cls));
     if (!cas(block_take, *word, &seen, block_word_make(off, BLOCK_TAKEN, us(h))))
         return;
     block_free_registered(h, left->step, off, NULL);

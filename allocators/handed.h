@@ -41,9 +41,13 @@ static inline uint32_t block_word_who(uint64_t word)
 
 /* Does the block belong to somebody whose death is not the page owner's? */
 bool block_is_registered(struct heap *h, const struct slice *d, uint64_t off);
-/* The block belongs to 'entry' from now on.  Errors as block_give(). */
-long block_set_named(struct heap *h, struct slice *d, uint64_t off, uint32_t entry);
-/* No word says anything about it any more; only if it is 'word' ... or, 0, any. */
+/* The block, whose word was 'former' (0: none), belongs to 'entry' from now on.  Errors as
+ * block_give(). */
+long block_set_named(struct heap *h, struct slice *d, uint64_t off, uint64_t former,
+                     uint32_t entry);
+/* As it was before. */
+void block_unset_named(struct heap *h, uint64_t off, uint64_t former, uint32_t entry);
+/* No word says anything about it any more: if its word is 'word', or 0: whatever it is. */
 void block_forget(struct heap *h, uint64_t off, uint64_t word);
 
 /* Free a registered block with a step in hand; '*holder', which says that it is to

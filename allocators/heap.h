@@ -91,10 +91,10 @@ struct mine {
     uint32_t bins[BIN_COUNT];
     uint32_t purge_head, purge_tail; /* queue of chunks to purge, through chunk_info.purge_next */
     struct page_list pool[2][CLASS_COUNT]; /* pages of adopted chunks; [1]: shared across fork */
-    struct page_list held;              /* empty pages and freed large blocks under a hold */
-    uint32_t held_purged;               /* up to this one of them the memory was given back */
-    uint64_t held_bytes;                /* what those behind it have, at most */
-    char *spare;                        /* memory of the last small snapshot, see snapshot.c */
+    struct page_list held;                 /* empty pages and freed large blocks under a hold */
+    uint32_t held_purged;                  /* up to this one of them the memory was given back */
+    uint64_t held_bytes;                   /* what those behind it have, at most */
+    char *spare;                           /* memory of the last small snapshot, see snapshot.c */
     uint64_t spare_bytes;
     struct thread_cache *caches; /* also those whose thread has ended */
     uint32_t caches_idle;        /* how many of them have no thread */

@@ -384,7 +384,8 @@ struct name_entry {
     sh64_t maker;   /* 56  member id: for people */
     sh64_t name[NAME_BYTES / 8];
     sh64_t counted; /* 192 1: it has had references */
-    sh64_t reserved[7];
+    sh64_t former;  /* 200 the word of its block before it had the name; 0 none */
+    sh64_t reserved[6];
 };
 AT(name_entry, name, 64);
 AT(name_entry, counted, 192);
@@ -450,8 +451,7 @@ static inline uint32_t layout_abi(void)
 {
     return (uint32_t)(sizeof(struct seg_header) ^ sizeof(struct seg_member) << 4 ^
                       sizeof(struct slice) << 12 ^ sizeof(struct chunk) << 20 ^
-                      sizeof(struct name_entry) << 16 ^
-                      (OS_PAGE >> 12) << 28);
+                      sizeof(struct name_entry) << 16 ^ (OS_PAGE >> 12) << 28);
 }
 
 static inline uint64_t round_up(uint64_t n, uint64_t unit)

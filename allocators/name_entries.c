@@ -87,8 +87,8 @@ again:
     while (link_entry(link)) {
         struct name_entry *e = entry_at(h, link_entry(link));
         uint64_t state = get_acquire(e->state), next = get_acquire(e->next);
-        bool same = key ? get(e->hash) == key->hash && entry_has_name(e, key)
-                        : link_entry(link) == entry;
+        bool same =
+            key ? get(e->hash) == key->hash && entry_has_name(e, key) : link_entry(link) == entry;
         /* acquire: pairs with the CAS of whoever changed the list */
         if (get_acquire(*to) != link)
             goto again;
@@ -219,8 +219,7 @@ void entry_undo(struct heap *h, uint32_t entry, uint64_t state)
     struct name_entry *e = entry_at(h, entry);
     uint64_t off = get(e->block);
     if (off)
-        block_forget(h, off, block_word_make(off, BLOCK_NAMED, entry));
+        block_unset_named(h, off, get(e->former), entry);
     put_release(name_block, e->block, 0);
     entry_unuse(h, entry, state);
 }
-

@@ -90,7 +90,7 @@ struct making {
 };
 
 static void entry_fill(struct heap *h, uint32_t entry, const struct name_key *key, uint64_t off,
-                       uint64_t bytes, uint64_t type)
+                       uint64_t bytes, uint64_t type, uint64_t former)
 {
     struct name_entry *e = entry_at(h, entry);
     put(name_fill, e->hash, key->hash);
@@ -100,6 +100,7 @@ static void entry_fill(struct heap *h, uint32_t entry, const struct name_key *ke
     put(name_fill, e->made_ns, os_now_ns());
     put(name_fill, e->maker, h->member_id);
     put(name_fill, e->counted, 0);
+    put(name_fill, e->former, former);
     for (unsigned i = 0; i < key->count; i++)
         put(name_fill, e->name[i], key->words[i]);
 }
@@ -107,11 +108,12 @@ static void entry_fill(struct heap *h, uint32_t entry, const struct name_key *ke
 /* An entry in nobody's sight, with all that it says. */
 static long making_prepare(struct heap *h, struct making *m)
 {
-    uint64_t off = off_of(h, m->block);
+    uint64_t former, off = off_of(h, m->block);
     if (!(m->entry = entry_claim(h)))
         return -ENOSPC;
-    entry_fill(h, m->entry, &m->key, off, m->bytes, m->type);
-    long rc = block_set_named(h, m->slice, off, m->entry);
+    block_word(h, off, &former);
+    entry_fill(h, m->entry, &m->key, off, m->bytes, m->type, former);
+    long rc = block_set_named(h, m->slice, off, former, m->entry);
     if (rc == 0)
         return 0;
     put_release(name_block, entry_at(h, m->entry)->block, 0);
@@ -191,8 +193,8 @@ long name_create(struct thread_cache *tc, const char *name, uint64_t bytes, uint
     return rc < 0 ? rc : alone ? -EEXIST : info_suits(out, bytes, type);
 }
 
-long name_publish(struct thread_cache *tc, const char *name, void *p, uint64_t bytes,
-                  uint64_t type, struct name_info *out, bool *shared)
+long name_publish(struct thread_cache *tc, const char *name, void *p, uint64_t bytes, uint64_t type,
+                  struct name_info *out, bool *shared)
 {
     struct heap *h = tc->heap;
     struct making m = { .bytes = bytes, .type = type, .alone = true, .block = p };

@@ -38,8 +38,8 @@ long name_create(struct thread_cache *tc, const char *name, uint64_t bytes, uint
 /* Give a block a name.  It belongs to the name from now on.  -EINVAL: no block begins
  * there, or it is too small; -EBUSY: it has a name or is being given.  'bytes' 0: all
  * of it.  '*shared': whether forks leave it shared. */
-long name_publish(struct thread_cache *tc, const char *name, void *p, uint64_t bytes,
-                  uint64_t type, struct name_info *out, bool *shared);
+long name_publish(struct thread_cache *tc, const char *name, void *p, uint64_t bytes, uint64_t type,
+                  struct name_info *out, bool *shared);
 long name_remove(struct thread_cache *tc, const char *name);
 
 /* References of this member: one more, to a name that was found; one less. */

@@ -108,9 +108,9 @@ void names_recover(struct heap *h, uint64_t dead_id, bool reclaim, struct inflig
     bool in_a_step = get(m->naming) != 0;
     put_release(member_naming, m->naming, 1); /* so are we from here on, should we die */
     words_each(h, TABLE_REFS, drop_ref, &dead);
-    words_each(h, TABLE_BLOCKS, end_taken, &dead);
     uint64_t high = get_acquire(names_of(h)->high);
     if (in_a_step)
         for (uint64_t entry = 1; entry < high; entry++)
             entry_recover(h, &dead, (uint32_t)entry);
+    words_each(h, TABLE_BLOCKS, end_taken, &dead); /* also what an entry gives back */
 }

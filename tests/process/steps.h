@@ -65,7 +65,7 @@ struct stage {
     struct named names[NAMES]; /* of the victim, but for the first, the survivor's */
     struct named to[NAMES];    /* handed to the survivor: THERE is given, OURS the survivor's */
     struct named from[NAMES];  /* handed to the victim: THERE is given */
-    void *lost; /* of the survivor; its freer dies with it in hand */
+    void *lost;                /* of the survivor; its freer dies with it in hand */
     uint32_t phase;
 };
 static struct stage *stage;
@@ -402,11 +402,25 @@ static void phase_names_use(void)
         n->fate = FATE_NONE;
     }
     names_publish("taken", stage->from[4].block.at, 120);
+    bool shared;
+    MUST(name_publish(cache, "small", stage->from[2].block.at, 0, 7, &own, &shared) == -EEXIST);
     MUST(block_take(&heap, stage->from[0].block.at) == -EAGAIN);
     MUST(block_give(&heap, stage->from[0].block.at) == 0); /* and back again */
     stage->from[0].fate = FATE_OPEN;
     MUST(block_take(&heap, stage->from[0].block.at) == 0);
     stage->from[0].fate = FATE_NONE;
+}
+
+/* As far as a publisher comes before others could see it. */
+static void publish_half(void *at)
+{
+    uint64_t off = off_of(&heap, at), former;
+    fetch_add(member_naming, heap.me->naming, 1);
+    uint32_t entry = entry_claim(&heap);
+    MUST(entry && block_word(&heap, off, &former));
+    put(name_fill, entry_at(&heap, entry)->block, off);
+    put(name_fill, entry_at(&heap, entry)->former, former);
+    MUST(block_set_named(&heap, heap_block(&heap, at), off, former, entry) == 0);
 }
 
 /* Frees some of what it has taken and leaves the others. */
@@ -421,6 +435,7 @@ static void phase_names_end(void)
     MUST(block_take(&heap, n->block.at) == 0); /* it has thought better of it */
     n->fate = FATE_NONE;
     fast_free(n->block.at);
+    publish_half(stage->from[3].block.at);
 }
 
 static void names_set_up(void)
@@ -446,10 +461,10 @@ static void names_survivor_phase(uint32_t phase)
 
 /* ---- scripts --------------------------------------------------------------------------------- */
 
-static void (*const blocks_phases[])(void) = { phase_join,  phase_allocate, phase_resize,
-                                               phase_free,  phase_collect,  phase_thread_ends,
-                                               phase_empty, phase_recover,  phase_reclaim,
-                                               phase_leave, NULL };
+static void (*const blocks_phases[])(void) = {
+    phase_join,  phase_allocate, phase_resize,  phase_free,  phase_collect, phase_thread_ends,
+    phase_empty, phase_recover,  phase_reclaim, phase_leave, NULL
+};
 static void (*const names_phases[])(void) = { phase_join,      phase_names_make, phase_names_use,
                                               phase_names_end, phase_leave,      NULL };
 /* What the victim does, set before it begins. */
