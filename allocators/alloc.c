@@ -110,7 +110,8 @@ struct slice *heap_block(struct heap *h, const void *p)
     struct slice *near;
     const char *wrong;
     uint64_t off = off_of(h, p);
-    struct slice *d = off >> SLICE_SHIFT < h->slice_count ? block_find(h, off, &near, &wrong) : NULL;
+    struct slice *d =
+        off >> SLICE_SHIFT < h->slice_count ? block_find(h, off, &near, &wrong) : NULL;
     return d && !block_is_inherited(h, d) && !is_free(h, d, off) ? d : NULL;
 }
 

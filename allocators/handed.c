@@ -190,6 +190,8 @@ bool block_free_taken(struct heap *h, struct inflight *step, struct slice *d, ui
         return false;
     if (block_word_state(seen) == BLOCK_NAMED)
         damage_block(h, d, off, "free", "a block that has a name (remove the name instead)");
+    if (canary_is_on(d))
+        canary_size(h, d, off, "free");
     names_used(h);
     if (seen != mine && !cas(block_take, *at, &seen, mine))
         damage_block(h, d, off, NULL, "double free");
