@@ -123,6 +123,12 @@ static void apply_config(struct heap *h, const struct heap_config *c, uint64_t w
     (void)whole;
 }
 
+/* To dump a hole of a shared mapping is to fill it: see preload/dump.c. */
+static void leave_out_of_dumps(uint64_t base, uint64_t window)
+{
+    os_advise((void *)base, window, 16 /* MADV_DONTDUMP */);
+}
+
 /* ---- choosing an address ------------------------------------------------------------------ */
 
 struct overlap {
@@ -318,6 +324,8 @@ static long segment_create(struct heap *h, const struct heap_config *c, struct w
         rc = base ? 0 : -ENOMEM;
     if (base && os_populate((void *)base, OS_PAGE) == -ENOMEM)
         rc = -ENOSPC;
+    if (base)
+        leave_out_of_dumps(base, window);
     if (rc == 0) {
         layout_compute(window, &layout);
         *(struct seg_header *)base = layout;
@@ -365,6 +373,7 @@ static enum joined join_map(struct heap *h, long fd, const struct seg_header *he
                              : "its address is taken in this program";
         return JOIN_REFUSED;
     }
+    leave_out_of_dumps(header->base, header->window);
     view_set(h, header->base, header);
     h->member_id = member_take_slot(h, h->path, MEMBER_LIVE, w);
     /* Only now, with our lock held, is it certain whether a remover saw us. */

@@ -118,7 +118,7 @@ bool list_next(struct slice *list, struct slice *word)
     return false;
 }
 
-/* A choice is a word, or "word:PATH". */
+/* A choice is a word, "word:PATH", or "word:NAME" with any text behind the colon. */
 static bool word_fits(struct slice word, const char *choice)
 {
     const char *colon = strchr(choice, ':');
@@ -126,7 +126,7 @@ static bool word_fits(struct slice word, const char *choice)
         return slice_equals(word, choice);
     size_t size = (size_t)(colon + 1 - choice);
     return word.size > size && memcmp(word.at, choice, size) == 0 &&
-           path_is_absolute(slice_skip(word, size));
+           (strcmp(colon, ":PATH") != 0 || path_is_absolute(slice_skip(word, size)));
 }
 
 static const char *parse_list(const struct option *option, struct slice text)

@@ -1,19 +1,11 @@
 /* info.c - what programs ask about their heap, and the report at exit. */
 #include "allocators/adopt.h"
 #include "allocators/page.h"
-#include "config/log.h"
 #include "preload/preload.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-struct usage {
-    size_t held, used, pages, large, large_bytes, keep;
-};
 
 /* Blocks that others have freed and their owner has not yet collected.  The list
  * changes under our eyes: each step is checked, none leaves the page. */
@@ -39,7 +31,9 @@ static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
             /* An idle page is counted once more, see cache_note_empty(). */
             uint32_t used = get(d->used),
                      free = freed_remotely(h, d) + !!(get(d->flags) & PAGE_IDLE);
-            u->used += (size_t)(used > free ? used - free : 0) * class_bytes(get(d->cls));
+            uint32_t n = used > free ? used - free : 0;
+            u->used += (size_t)n * class_bytes(get(d->cls));
+            u->blocks[get(d->cls)] += n;
         } else if (get(d->kind) == SLICE_LARGE) {
             u->large++;
             u->large_bytes += get(d->bytes);
@@ -49,7 +43,7 @@ static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
 }
 
 /* Other threads go on meanwhile: the sums are those of no exact moment. */
-static struct usage usage_now(void)
+struct usage usage_now(void)
 {
     struct usage u = { 0 };
     struct heap *h = &main_heap;
@@ -151,47 +145,4 @@ EXPORT int malloc_info(int flags, FILE *to)
             "<large count=\"%zu\" size=\"%zu\"/>\n</heap>\n</malloc>\n",
             main_heap.name, u.held, u.used, u.large, u.large_bytes);
     return 0;
-}
-
-/* ---- HSHM_STATS ---------------------------------------------------------------------- */
-
-static void report_to(int fd, const char *line, size_t n)
-{
-    ssize_t wrote = write(fd, line, n);
-    (void)wrote;
-}
-
-/* One JSON line in one write, so that processes of a group may share the file. */
-void stats_at_exit(void)
-{
-    char path[256], line[768], program[64];
-    if (!option_has_word(OPT_STATS, "exit"))
-        return;
-    int saved = errno;
-    struct usage u = usage_now();
-    struct seg_member *me = main_heap.me;
-    size_t at = 0;
-    for (const char *p = preload_program; *p && at + 1 < sizeof program; p++)
-        program[at++] = *p == '"' || *p == '\\' || (unsigned char)*p < ' ' ? '?' : *p;
-    program[at] = '\0';
-    int n = snprintf(line, sizeof line,
-                     "{\"pid\":%d,\"program\":\"%s\",\"segment\":\"%s\",\"shared\":%s,"
-                     "\"segment_bytes\":%zu,\"used_bytes\":%zu,\"private_bytes\":%zu,"
-                     "\"malloc\":%zu,\"calloc\":%zu,\"realloc\":%zu,\"free\":%zu,"
-                     "\"forks\":%zu,\"fork_bytes\":%zu}\n",
-                     (int)getpid(), program, main_heap.name, main_heap.shared ? "true" : "false",
-                     u.held, u.used, (size_t)get(me->bytes_out), (size_t)get(me->mallocs),
-                     (size_t)get(me->callocs), (size_t)get(me->reallocs), (size_t)get(me->frees),
-                     (size_t)get(me->forks), (size_t)get(me->fork_bytes));
-    if (option_word_value(OPT_STATS, "file", path, sizeof path)) {
-        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        if (fd >= 0) {
-            report_to(fd, line, (size_t)n);
-            close(fd);
-        }
-    } else {
-        line[n - 1] = '\0';
-        log_line("%s", line);
-    }
-    errno = saved;
 }

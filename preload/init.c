@@ -160,7 +160,7 @@ static void needs_slow_path(void)
     preload_slow = option_has_word(OPT_STATS, "calls") || option_number(OPT_MIN_BLOCK) ||
                    option_number(OPT_MAX_BLOCK) ||
                    option_number(OPT_ALLOCATOR) != ALLOCATOR_THREAD ||
-                   option_number(OPT_CHECK) == CHECK_FULL;
+                   option_number(OPT_CHECK) == CHECK_FULL || option_number(OPT_TRACE);
 }
 
 void preload_start(void)
@@ -290,6 +290,9 @@ static __attribute__((constructor)) void preload_constructor(void)
     if (tls_state.own)
         watch_thread_end(tls_state.own);
     fork_start();
+    trace_start();
+    report_start();
+    dump_start();
 }
 
 /* Nothing is torn down: code after us may still allocate.  Others only learn
@@ -298,7 +301,7 @@ static __attribute__((destructor)) void preload_destructor(void)
 {
     if (preload_mode != MODE_HEAP)
         return;
-    stats_at_exit();
+    report_at_exit();
     struct thread_cache *tc = main_heap.check ? cache_get() : NULL;
     if (tc) {
         heap_settle(tc);

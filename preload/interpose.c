@@ -87,6 +87,8 @@ static void *alloc_slow(size_t n, size_t align, bool zero)
                            : heap_malloc(tc, n);
     if (unlikely(!p))
         p = out_of_memory(n, align, zero);
+    else if (preload_slow && trace_is_on)
+        trace_alloc(p, n);
     cache_put(tc);
     return p;
 }
@@ -127,6 +129,8 @@ static void free_ours(void *p)
         detached_free(&main_heap, p);
         return;
     }
+    if (preload_slow && trace_is_on)
+        trace_free(p);
     if (!(preload_slow && mode_free(tc, p)))
         heap_free(tc, p);
     cache_put(tc);
@@ -278,6 +282,8 @@ EXPORT void *realloc(void *p, size_t n)
         return leave_segment(p, n);
     int saved = errno;
     void *to;
+    if (preload_slow && trace_is_on)
+        trace_free(p);
     if (!(preload_slow && mode_realloc(tc, p, n, &to)))
         to = heap_realloc(tc, p, n);
     errno = saved;
@@ -287,6 +293,8 @@ EXPORT void *realloc(void *p, size_t n)
         if (!(preload_slow && mode_free(tc, p)))
             heap_free(tc, p);
     }
+    if (preload_slow && trace_is_on && to)
+        trace_alloc(to, n);
     cache_put(tc);
     return to;
 }

@@ -105,6 +105,7 @@ static void page_free(struct thread_cache *tc, void *p)
 void modes_after_fork(void)
 {
     page_cache = NULL;
+    trace_after_fork();
     page_lock = stack.lock = 0;
     stack.at = stack.end = NULL;
 }

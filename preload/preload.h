@@ -31,7 +31,10 @@ struct thread_state {
     struct thread_cache *own;
     uint32_t libc_depth; /* > 0: blocks made now are libc's own affair, see libc_blocks.c */
     bool ended;          /* its destructors have run: nothing may be cached any more */
+    bool tracing;        /* inside trace.c: what it allocates is not recorded */
     bool starting;       /* inside preload_start() */
+    int64_t trace_left;  /* bytes until the next call site is recorded */
+    uint64_t trace_random;
 };
 extern __thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));
 extern struct thread_cache no_cache;
@@ -80,5 +83,26 @@ void count_call(enum call call);
 void count_libc_bytes(size_t n);
 
 void fork_start(void);
-void stats_at_exit(void);
+
+/* ---- info.c, report.c, trace.c, dump.c: what the heap tells of itself ------------------ */
+struct usage {
+    size_t held, used, pages, large, large_bytes, keep;
+    size_t blocks[CLASS_COUNT]; /* small ones in use */
+};
+struct usage usage_now(void);
+
+void report_start(void); /* HSHM_STATS=signal:NAME */
+void report_at_exit(void);
+void dump_start(void); /* HSHM_DUMP */
+
+extern bool trace_is_on; /* HSHM_TRACE; then every call takes the slow path */
+void trace_start(void);
+void trace_alloc(void *p, size_t n);
+void trace_free(void *p);
+void trace_after_fork(void);
+void trace_tell_leaks(void);
+/* Writes HSHM_TRACE_FILE. */
+void trace_write(void);
+/* "function (file+0x123)" of a return address. */
+void symbol_put(char *to, size_t size, void *address);
 void member_identity_changed(void);
