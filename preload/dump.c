@@ -36,8 +36,7 @@ static void include_chunk(uint64_t c)
     bool open = false;
     for (uint64_t page = 0; page <= CHUNK_BYTES / OS_PAGE; page++) {
         const struct slice *d = &main_heap.slices[c * CHUNK_SLICES + page / SLICE_OSPAGES];
-        bool in = page < CHUNK_BYTES / OS_PAGE &&
-                  (get(d->committed) >> (page % SLICE_OSPAGES) & 1);
+        bool in = page < CHUNK_BYTES / OS_PAGE && (get(d->committed) >> (page % SLICE_OSPAGES) & 1);
         if (in && !open)
             from = page;
         if (!in && open)
@@ -69,8 +68,7 @@ static void include_tables(uint64_t high)
 {
     const struct seg_header *h = main_heap.header;
     include(0, OS_PAGE);
-    include(SEG_MEMBERS_OFF,
-            SEG_MEMBERS_OFF + get(h->members_high) * sizeof(struct seg_member));
+    include(SEG_MEMBERS_OFF, SEG_MEMBERS_OFF + get(h->members_high) * sizeof(struct seg_member));
     include(h->chunks_off, round_up(h->chunks_off + high * sizeof(struct chunk), OS_PAGE));
     for (uint64_t c = h->first_chunk; c < high; c++)
         if (get(main_heap.chunks[c].described)) {
@@ -125,7 +123,8 @@ static void filter_open(void)
     digits[--at] = 'x';
     digits[--at] = '0';
     if (n <= 0 || write(fd, digits + at, sizeof digits - at) < 0)
-        log_line("HSHM_DUMP: /proc/self/coredump_filter cannot be changed: core dumps lack the heap");
+        log_line(
+            "HSHM_DUMP: /proc/self/coredump_filter cannot be changed: core dumps lack the heap");
     if (fd >= 0)
         close(fd);
 }

@@ -30,16 +30,16 @@ static int report_json(char *to, size_t size, const struct usage *u, const char 
 {
     const struct seg_member *me = main_heap.me;
     char program[64];
-    return snprintf(to, size,
-                    "{\"pid\":%d,\"program\":\"%s\",\"when\":\"%s\",\"segment\":\"%s\",\"shared\":%s,"
-                    "\"segment_bytes\":%zu,\"used_bytes\":%zu,\"private_bytes\":%zu,"
-                    "\"malloc\":%zu,\"calloc\":%zu,\"realloc\":%zu,\"free\":%zu,"
-                    "\"forks\":%zu,\"fork_bytes\":%zu}\n",
-                    (int)getpid(), safe_program(program, sizeof program), when, main_heap.name,
-                    main_heap.shared ? "true" : "false", u->held, u->used,
-                    (size_t)get(me->bytes_out), (size_t)get(me->mallocs),
-                    (size_t)get(me->callocs), (size_t)get(me->reallocs), (size_t)get(me->frees),
-                    (size_t)get(me->forks), (size_t)get(me->fork_bytes));
+    return snprintf(
+        to, size,
+        "{\"pid\":%d,\"program\":\"%s\",\"when\":\"%s\",\"segment\":\"%s\",\"shared\":%s,"
+        "\"segment_bytes\":%zu,\"used_bytes\":%zu,\"private_bytes\":%zu,"
+        "\"malloc\":%zu,\"calloc\":%zu,\"realloc\":%zu,\"free\":%zu,"
+        "\"forks\":%zu,\"fork_bytes\":%zu}\n",
+        (int)getpid(), safe_program(program, sizeof program), when, main_heap.name,
+        main_heap.shared ? "true" : "false", u->held, u->used, (size_t)get(me->bytes_out),
+        (size_t)get(me->mallocs), (size_t)get(me->callocs), (size_t)get(me->reallocs),
+        (size_t)get(me->frees), (size_t)get(me->forks), (size_t)get(me->fork_bytes));
 }
 
 static size_t small_blocks(const struct usage *u)
@@ -59,19 +59,18 @@ static int report_text(char *to, size_t size, const struct usage *u, const char 
                      "  held   %12zu bytes of the segment, %zu pages\n"
                      "  libc   %12zu bytes went there instead\n"
                      "  forks  %12zu, which copied %zu bytes\n",
-                     (int)getpid(), preload_program, when, main_heap.name, u->used,
-                     small_blocks(u), u->large, u->large_bytes, u->held, u->pages,
-                     (size_t)get(me->bytes_out), (size_t)get(me->forks),
-                     (size_t)get(me->fork_bytes));
+                     (int)getpid(), preload_program, when, main_heap.name, u->used, small_blocks(u),
+                     u->large, u->large_bytes, u->held, u->pages, (size_t)get(me->bytes_out),
+                     (size_t)get(me->forks), (size_t)get(me->fork_bytes));
     if (option_has_word(OPT_STATS, "calls"))
         n += snprintf(to + n, size - (size_t)n,
                       "  calls  malloc %zu, calloc %zu, realloc %zu, free %zu\n",
-                      (size_t)get(me->mallocs), (size_t)get(me->callocs),
-                      (size_t)get(me->reallocs), (size_t)get(me->frees));
+                      (size_t)get(me->mallocs), (size_t)get(me->callocs), (size_t)get(me->reallocs),
+                      (size_t)get(me->frees));
     for (unsigned cls = 0; cls < CLASS_COUNT && (size_t)n + 64 < size; cls++)
         if (u->blocks[cls])
-            n += snprintf(to + n, size - (size_t)n, "  %10zu blocks of %u bytes\n",
-                          u->blocks[cls], class_bytes(cls));
+            n += snprintf(to + n, size - (size_t)n, "  %10zu blocks of %u bytes\n", u->blocks[cls],
+                          class_bytes(cls));
     return n;
 }
 

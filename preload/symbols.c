@@ -69,8 +69,8 @@ static bool name_in_file(const char *path, uint64_t address, char *to, size_t si
             : NULL;
     for (unsigned i = 0; sections && !found && i < elf->e_shnum; i++)
         if (sections[i].sh_type == SHT_SYMTAB && sections[i].sh_link < elf->e_shnum)
-            found = name_in_table(&f, &sections[i], &sections[sections[i].sh_link], address, to,
-                                  size);
+            found =
+                name_in_table(&f, &sections[i], &sections[sections[i].sh_link], address, to, size);
     munmap((void *)f.at, f.size);
     return found;
 }

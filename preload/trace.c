@@ -349,8 +349,8 @@ static void put_site(struct output *o, const struct site *s)
 static void put_maps(struct output *o)
 {
     int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    o->used += (size_t)snprintf(o->text + o->used, sizeof o->text - o->used,
-                                "\nMAPPED_LIBRARIES:\n");
+    o->used +=
+        (size_t)snprintf(o->text + o->used, sizeof o->text - o->used, "\nMAPPED_LIBRARIES:\n");
     for (ssize_t n = 1; maps >= 0 && n > 0;) {
         output_flush(o);
         n = read(maps, o->text, sizeof o->text);

@@ -36,6 +36,8 @@ wrk                       check  wrk          load for nginx
 postgresql-15             check  -            server test
 stress-ng                 check  stress-ng    program test
 procps                    check  ps           tests that look at processes
+libjemalloc-dev           check  jeprof       tests of heap profiles
+google-perftools          check  google-pprof tests of heap profiles
 tmux                      check  tmux         tests that read the screen, program test
 python3-jsonschema        check  -            tests of JSON
 python3-prometheus-client check  -            tests of metrics

@@ -64,8 +64,8 @@ Test(reports, leaks_are_told_by_size)
 
 Test(reports, every_call_site_is_named_where_each_is_recorded)
 {
-    struct outcome o = run("HSHM_SEGMENT=r HSHM_LEAKS=1 HSHM_TRACE=1 HSHM_TRACE_BYTES=1",
-                           "prog_leaks leaks");
+    struct outcome o =
+        run("HSHM_SEGMENT=r HSHM_LEAKS=1 HSHM_TRACE=1 HSHM_TRACE_BYTES=1", "prog_leaks leaks");
     cr_assert_eq(o.status, 0);
     says(o, "leaks: about 97.6 KiB in 1000 blocks from leaks_here (prog_leaks+0x");
     says(o, " < allocate (prog_leaks+0x"); /* a name that is not exported */
@@ -105,11 +105,11 @@ Test(reports, threads_and_forks_are_traced)
 
 static void profile_names_the_place(const char *tool)
 {
-    struct outcome o = shell(
-        "LD_PRELOAD=$PRELOAD HSHM_SEGMENT=r HSHM_TRACE=1 HSHM_TRACE_BYTES=1 "
-        "HSHM_TRACE_FILE=$TMPDIR/heap.%%p \"$BIN\"/prog_leaks leaks && "
-        "%s --text --lines \"$BIN\"/prog_leaks $TMPDIR/heap.* 2>&1; rm -f $TMPDIR/heap.*",
-        tool);
+    struct outcome o =
+        shell("LD_PRELOAD=$PRELOAD HSHM_SEGMENT=r HSHM_TRACE=1 HSHM_TRACE_BYTES=1 "
+              "HSHM_TRACE_FILE=$TMPDIR/heap.%%p \"$BIN\"/prog_leaks leaks && "
+              "%s --text --lines \"$BIN\"/prog_leaks $TMPDIR/heap.* 2>&1; rm -f $TMPDIR/heap.*",
+              tool);
     char first[200];
     const char *line = strstr(o.out, "Total: 0.");
     cr_assert(line, "%s", o.out);
@@ -133,12 +133,13 @@ Test(reports, heap_profiles_are_read_by_pprof)
 /* Runs into the signal with core dumps; what gdb finds at the address of a block. */
 static struct outcome core_of(const char *settings, const char *how)
 {
-    return shell("d=$TMPDIR/core-$$; mkdir $d; cd $d; ulimit -c unlimited; "
-                 "a=$(LD_PRELOAD=$PRELOAD HSHM_SEGMENT=core HSHM_SIZE=256M %s "
-                 "\"$BIN\"/prog_leaks %s 119); "
-                 "gdb -batch -ex \"x/s $a\" -ex bt \"$BIN\"/prog_leaks core* 2>&1; "
-                 "stat -c 'segment %%b' /dev/shm/hshm1-*-core; rm -f /dev/shm/hshm1-*-core; rm -rf $d",
-                 settings, how);
+    return shell(
+        "d=$TMPDIR/core-$$; mkdir $d; cd $d; ulimit -c unlimited; "
+        "a=$(LD_PRELOAD=$PRELOAD HSHM_SEGMENT=core HSHM_SIZE=256M %s "
+        "\"$BIN\"/prog_leaks %s 119); "
+        "gdb -batch -ex \"x/s $a\" -ex bt \"$BIN\"/prog_leaks core* 2>&1; "
+        "stat -c 'segment %%b' /dev/shm/hshm1-*-core; rm -f /dev/shm/hshm1-*-core; rm -rf $d",
+        settings, how);
 }
 
 static bool cores_are_files(void)
@@ -169,9 +170,9 @@ Test(reports, core_dump_of_a_removed_segment_lacks_the_window)
 {
     if (!cores_are_files())
         cr_skip_test("core dumps do not go to files here");
-    struct outcome o =
-        shell("d=$TMPDIR/core-$$; mkdir $d; cd $d; ulimit -c unlimited; "
-              "LD_PRELOAD=$PRELOAD HSHM_SEGMENT=gone HSHM_SIZE=4G "
-              "sh -c 'rm /dev/shm/hshm1-*-gone; kill -SEGV $$'; stat -c 'core %%b' core*; rm -rf $d");
+    struct outcome o = shell(
+        "d=$TMPDIR/core-$$; mkdir $d; cd $d; ulimit -c unlimited; "
+        "LD_PRELOAD=$PRELOAD HSHM_SEGMENT=gone HSHM_SIZE=4G "
+        "sh -c 'rm /dev/shm/hshm1-*-gone; kill -SEGV $$'; stat -c 'core %%b' core*; rm -rf $d");
     cr_assert_lt(number_after(o.out, "core "), 20000, "%s", o.out);
 }
