@@ -305,6 +305,14 @@ static bool is_resident(void *at)
     return os_call(SYS_mincore, (long)at, (long)OS_PAGE, (long)&there, 0, 0, 0) == 0 && there & 1;
 }
 
+static void *a_resident(void *at, uint64_t bytes)
+{
+    for (uint64_t i = 0; i < bytes; i += OS_PAGE)
+        if (is_resident((char *)at + i))
+            return (char *)at + i;
+    return NULL;
+}
+
 /* An atomic OR of nothing by the kernel, for each OS page: -EFAULT where a plain store would be a
  * SIGBUS, and no byte changes, whoever else writes there. */
 static long os_touch(void *at, uint64_t bytes)
@@ -366,11 +374,12 @@ long os_purge(void *at, uint64_t bytes, bool shared)
     }
     if (__atomic_load_n(&removing, __ATOMIC_RELAXED) == LIES)
         return -EOPNOTSUPP;
-    bool look = __atomic_load_n(&removing, __ATOMIC_RELAXED) == UNTRIED && is_resident(at);
+    void *page =
+        __atomic_load_n(&removing, __ATOMIC_RELAXED) == UNTRIED ? a_resident(at, bytes) : NULL;
     long rc = purge_advise(at, bytes, MADV_REMOVE);
-    if (rc < 0 || !look)
+    if (rc < 0 || !page)
         return rc;
-    bool works = !is_resident(at);
+    bool works = !is_resident(page);
     __atomic_store_n(&removing, works ? WORKS : LIES, __ATOMIC_RELAXED);
     return works ? 0 : -EOPNOTSUPP;
 }
