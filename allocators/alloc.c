@@ -175,6 +175,30 @@ static void *plain_alloc(struct thread_cache *tc, size_t n, bool growing, bool *
     return n <= CLASS_MAX ? small_alloc(tc, class_of(n)) : big_alloc(tc, n, 1, growing, zero);
 }
 
+#define LOOK_PAGES 1024
+
+/* OS pages of a large block that an earlier one never touched have no memory:
+ * to clear them would give them some. */
+static void clear_large(char *block, size_t n)
+{
+    unsigned char there[LOOK_PAGES];
+    for (size_t bytes; n; block += bytes, n -= bytes) {
+        bytes = n < LOOK_PAGES * OS_PAGE ? n : LOOK_PAGES * OS_PAGE;
+        size_t pages = (bytes + OS_PAGE - 1) / OS_PAGE;
+        if (!os_is_there(block, bytes, there)) {
+            memset(block, 0, bytes);
+            continue;
+        }
+        for (size_t from = 0, to; from < pages; from = to + 1) {
+            for (to = from; to < pages && there[to] & 1; to++)
+                ;
+            size_t end = to * OS_PAGE < bytes ? to * OS_PAGE : bytes;
+            if (to > from)
+                memset(block + from * OS_PAGE, 0, end - from * OS_PAGE);
+        }
+    }
+}
+
 static void *aligned_alloc_of(struct thread_cache *tc, size_t align, size_t n)
 {
     if (n > PTRDIFF_MAX || align > PTRDIFF_MAX)
@@ -222,7 +246,9 @@ void *heap_calloc(struct thread_cache *tc, size_t n)
     bool zero = false;
     void *block = unlikely(tc->heap->check) ? checked_alloc(tc, 16, n, &zero)
                                             : plain_alloc(tc, n, false, &zero);
-    if (block && !zero)
+    if (block && !zero && n > LARGE_POPULATED)
+        clear_large(block, n);
+    else if (block && !zero)
         memset(block, 0, n);
     return block;
 }

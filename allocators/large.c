@@ -6,10 +6,6 @@
 #include "allocators/recover.h"
 #include "allocators/run.h"
 
-/* Blocks up to this size are populated at once, which is cheaper than faults;
- * of larger ones a program may touch little. */
-#define POPULATE_MAX (UINT64_C(256) << 10)
-
 static bool is_huge(struct heap *h, const struct slice *d)
 {
     return word_state(get(h->chunks[chunk_of(slice_index(h, d))].word)) == CHUNK_HUGE;
@@ -44,7 +40,7 @@ static void *slices_alloc(struct heap *h, uint64_t bytes, size_t align, bool *ze
         return NULL;
     struct slice *d = &h->slices[first];
     uint64_t off = (uint64_t)first << SLICE_SHIFT;
-    if (!commit_range(h, off, bytes, bytes <= POPULATE_MAX || h->reserve, zero)) {
+    if (!commit_range(h, off, bytes, bytes <= LARGE_POPULATED || h->reserve, zero)) {
         run_free(h, first, n);
         return NULL;
     }
@@ -217,7 +213,7 @@ static bool slices_grow(struct heap *h, struct slice *d, uint64_t bytes)
     uint64_t old = own_get(d->bytes), off = (uint64_t)first << SLICE_SHIFT;
     if (bytes > LARGE_MAX || (n > have && !run_extend(h, first, have, n)))
         return false;
-    if (!commit_range(h, off + old, bytes - old, bytes <= POPULATE_MAX || h->reserve, NULL)) {
+    if (!commit_range(h, off + old, bytes - old, bytes <= LARGE_POPULATED || h->reserve, NULL)) {
         if (n > have)
             run_free(h, first + have, n - have);
         return false;

@@ -9,6 +9,9 @@
 #include "allocators/heap.h"
 
 #define LARGE_MAX (UINT64_C(2) << 20)
+/* Blocks up to this size are populated at once, which is cheaper than faults;
+ * of larger ones a program may touch little. */
+#define LARGE_POPULATED (UINT64_C(256) << 10)
 
 /* A block of n bytes at a multiple of 'align'; *zero says whether it is known to be
  * zero.  'growing': a realloc made it, leave room behind it.  NULL: no memory. */

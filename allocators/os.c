@@ -355,6 +355,13 @@ long os_populate_read(void *at, uint64_t bytes)
     return os_advise(at, bytes, MADV_POPULATE_READ);
 }
 
+bool os_is_there(void *at, uint64_t bytes, unsigned char *there)
+{
+    struct sysinfo si;
+    return os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) == 0 && si.totalswap == 0 &&
+           os_call(SYS_mincore, (long)at, (long)bytes, (long)there, 0, 0, 0) == 0;
+}
+
 static long purge_advise(void *at, uint64_t bytes, int advice)
 {
     if (!os_madvise_hook)

@@ -55,6 +55,9 @@ long os_move(void *from, uint64_t bytes, void *to); /* mremap over whatever is a
 /* Back it now, on any kernel; -ENOMEM instead of SIGBUS.  Changes no byte. */
 long os_populate(void *at, uint64_t bytes);
 long os_populate_read(void *at, uint64_t bytes); /* only map what is backed */
+/* A byte for each OS page, odd where it has memory: the others read as zero.  False: who knows
+ * (what is swapped out would not be told). */
+bool os_is_there(void *at, uint64_t bytes, unsigned char *there);
 long os_advise(void *at, uint64_t bytes, int advice);
 /* Give memory back: a hole in the file, or fresh zero pages.  -E: it is still there, with its bytes;
  * a file may take os_punch() then. */
