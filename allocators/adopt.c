@@ -31,7 +31,7 @@ static bool pool_page_is_empty(struct heap *h, struct slice *d)
     uint64_t bits[PAGE_BLOCKS_MAX / 64], left = 0;
     for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++)
         bits[i] = get(kept->bits[i]);
-    uint64_t off = get_acquire(d->remote);
+    uint64_t off = remote_head(get_acquire(d->remote));
     for (uint32_t steps = get(d->reserved); off && !list_is_end(off) && steps; steps--) {
         if (slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) != d || !page_block_starts(d, off))
             return false;

@@ -41,6 +41,7 @@ struct class_pages {
     uint32_t count;
     uint32_t fresh;     /* the page that is being extended; 0 none */
     uint32_t idle;      /* pages that became empty since the last sweep */
+    uint32_t idle_ms;   /* when the first of them did */
     uint32_t held;      /* pages under a hold when last looked */
     uint32_t held_seen; /* mine.holds_ended when those were last looked at */
 };
@@ -245,6 +246,22 @@ static inline bool list_is_end(uint64_t off)
 static inline struct class_cell *cell_at(const struct heap *h, uint64_t off)
 {
     return (struct class_cell *)at_off(h, off);
+}
+
+/* slice.remote of a page: the first block of the list and how many there are. */
+static inline uint64_t remote_head(uint64_t word)
+{
+    return word & ((UINT64_C(1) << REMOTE_COUNT_SHIFT) - 1);
+}
+
+static inline uint32_t remote_count(uint64_t word)
+{
+    return (uint32_t)(word >> REMOTE_COUNT_SHIFT);
+}
+
+static inline uint64_t remote_with(uint64_t word, uint64_t off)
+{
+    return ((word >> REMOTE_COUNT_SHIFT) + 1) << REMOTE_COUNT_SHIFT | off;
 }
 
 /* ---- the member's lock ------------------------------------------------------------

@@ -292,6 +292,9 @@ SIZE(thread_record, 1280);
  * a descriptor is written only by the member that owns the chunk. */
 enum slice_kind { SLICE_FREE = 0, SLICE_PAGE, SLICE_LARGE, SLICE_TAIL, SLICE_RECORDS };
 
+#define REMOTE_COUNT_SHIFT 48 /* in slice.remote of a PAGE; a page has at most 4096 blocks */
+static_assert(WINDOW_MAX <= UINT64_C(1) << REMOTE_COUNT_SHIFT, "an offset fits below the count");
+
 /* Stamp in the low byte of slice.remote of a LARGE block, above it the generation */
 enum large_stamp { LARGE_NONE = 0, LARGE_LIVE = 1, LARGE_FREED = 2 };
 
@@ -310,7 +313,8 @@ struct slice {
     /* first cache line: all that malloc and free touch */
     sh64_t home;   /*  0  offset of the class_cell whose thread may free here without asking */
     sh64_t recip;  /*  8  ceil(2^64 / block size): off * recip < recip iff a block starts at off */
-    sh64_t remote; /* 16  PAGE: remote list (offset, 0 none).  LARGE: generation << 8 | stamp */
+    sh64_t remote; /* 16  PAGE: blocks on its remote list << 48 | offset of the first one, 0 none.
+                          LARGE: generation << 8 | stamp */
     sh64_t taken;  /* 24  remote list being merged by the owner */
     sh64_t owner;  /* 32  owner word of the thread record, or of the member alone */
     sh32_t used;   /* 40  blocks handed out and not back on a list of the owner */

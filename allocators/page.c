@@ -127,7 +127,7 @@ static bool list_has(struct heap *h, uint64_t head, uint64_t off)
 bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off)
 {
     uint64_t cell = get(d->cell);
-    if (list_has(h, get(d->remote), off) || list_has(h, get(d->taken), off))
+    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))
         return true;
     return cell && (list_has(h, get(cell_at(h, cell)->free), off) ||
                     list_has(h, get(cell_at(h, cell)->parked), off));
@@ -166,34 +166,44 @@ static uint32_t page_audit(struct heap *h, struct slice *d)
     return found;
 }
 
-/* Length of a remote list and its last block. */
-static uint32_t list_measure(struct heap *h, struct slice *d, uint64_t head, uint64_t *tail)
+/* The last block of a remote list; the marks of all are cleared: freed is nobody's
+ * legacy any more. */
+static uint64_t list_tail(struct heap *h, struct slice *d, uint64_t head)
 {
-    uint32_t n = 1, most = own_get(d->reserved);
-    for (;; n++) {
+    for (uint32_t n = 1, most = own_get(d->reserved);; n++) {
         if (unlikely(own_get(d->flags) & PAGE_KEPT))
-            kept_forget(h, d, head); /* freed: nobody's legacy any more */
+            kept_forget(h, d, head);
         uint64_t next = link_read(h, at_off(h, head));
         if (!link_is_sound(h, next) || n > most)
             page_link_damaged(h, head);
         if (list_is_end(next))
-            break;
+            return head;
         head = next;
     }
-    *tail = head;
-    return n;
+}
+
+/* A list that becomes the owner's as it is need not be walked: its blocks are
+ * looked at when they are allocated. */
+static bool becomes_list(struct heap *h, const struct slice *d)
+{
+    return !(own_get(d->flags) & (PAGE_KEPT | PAGE_HELD)) &&
+           list_is_end(own_get(cell_at(h, own_get(d->cell))->free));
 }
 
 uint32_t page_collect(struct heap *h, struct slice *d)
 {
-    uint64_t head = get(d->remote), tail;
+    uint64_t word = get(d->remote);
     uint32_t n = 0;
-    if (head) {
+    if (word) {
         do /* 'taken' first: a list that only a register knew would die with us */
-            own_put(page_taking, d->taken, head); /* the CAS orders it */
-        while (!cas(page_take, d->remote, &head, 0));
-        n = list_measure(h, d, head, &tail);
-        owner_put(h, d, head, tail);
+            own_put(page_taking, d->taken, remote_head(word)); /* the CAS orders it */
+        while (!cas(page_take, d->remote, &word, 0));
+        uint64_t head = remote_head(word);
+        n = remote_count(word);
+        if (becomes_list(h, d))
+            own_put(page_merge, cell_at(h, own_get(d->cell))->free, head);
+        else
+            owner_put(h, d, head, list_tail(h, d, head));
         own_put(page_used, d->used, own_get(d->used) - n);
         own_put(page_taking, d->taken, 0);
     }
@@ -207,15 +217,15 @@ uint32_t page_collect(struct heap *h, struct slice *d)
  * must never be neither while its free is under way. */
 void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
 {
-    uint64_t head = get(d->remote);
+    uint64_t word = get(d->remote);
     put(inflight_mine, step->what, off | INFLIGHT_MINE);
     /* A legacy stays marked until the page's owner has the block on a list: an
      * adopter takes what is neither marked nor on 'remote' for free. */
-    link_write(h, off, head ? head : LIST_END);
+    link_write(h, off, word ? remote_head(word) : LIST_END);
     put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     /* release: pairs with the acquire of the owner's page_take: it sees the link */
-    while (!cas(remote_push, d->remote, &head, off))
-        link_write(h, off, head ? head : LIST_END);
+    while (!cas(remote_push, d->remote, &word, remote_with(word, off)))
+        link_write(h, off, word ? remote_head(word) : LIST_END);
     put_release(inflight_done, step->what, 0);
 }
 
@@ -223,7 +233,7 @@ void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, ui
 
 static bool is_remote(struct heap *h, struct slice *d, uint64_t off)
 {
-    return list_has(h, get(d->remote), off);
+    return list_has(h, remote_head(get(d->remote)), off);
 }
 
 /* The blocks on 'remote' stay there; those with a bit are allocated.  The list

@@ -240,7 +240,7 @@ static bool page_settle(struct heap *h, const struct dead *dead, struct slice *d
         goto empty;
     if (!dead->reclaim) { /* else no more than what is registered is marked */
         list_unmark(h, dead, get(d->taken));
-        list_unmark(h, dead, get_acquire(d->remote));
+        list_unmark(h, dead, remote_head(get_acquire(d->remote)));
     }
     own_put(page_taking, d->taken, 0);
     put(page_owner, d->owner, dead->id << THREAD_BITS);

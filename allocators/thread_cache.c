@@ -90,8 +90,22 @@ static void page_forget(struct thread_cache *tc, struct class_pages *pages, stru
         pages->fresh = 0;
 }
 
-/* Give empty pages back.  Walks the class list once, so it waits until that is
- * worth it: the work per block freed is bounded. */
+/* The lists without the blocks of empty pages.  A walk costs a cache miss for each
+ * block; where no page is left there is nothing to look for. */
+static void lists_without_empty(struct thread_cache *tc, unsigned cls)
+{
+    struct class_cell *cell = cell_of(tc, cls);
+    if (tc->classes[cls].count == 0) {
+        own_put(page_sweep, cell->free, LIST_END);
+        own_put(page_sweep, cell->parked, LIST_END);
+        return;
+    }
+    list_without_empty(tc->heap, &cell->free);
+    if (!list_is_end(own_get(cell->parked)))
+        list_without_empty(tc->heap, &cell->parked);
+}
+
+/* Give empty pages back. */
 static void sweep(struct thread_cache *tc, unsigned cls)
 {
     struct heap *h = tc->heap;
@@ -119,9 +133,7 @@ static void sweep(struct thread_cache *tc, unsigned cls)
     }
     if (!first)
         return;
-    list_without_empty(h, &cell_of(tc, cls)->free);
-    if (!list_is_end(own_get(cell_of(tc, cls)->parked)))
-        list_without_empty(h, &cell_of(tc, cls)->parked);
+    lists_without_empty(tc, cls);
     struct guard g = heap_lock(h);
     for (uint32_t next; first; first = next) {
         struct slice *d = &h->slices[first];
@@ -160,16 +172,34 @@ void cache_note_empty(struct thread_cache *tc, struct slice *d)
         return;
     own_put(page_flags, d->flags, flags | PAGE_IDLE);
     own_put(page_used, d->used, 1);
-    tc->classes[own_get(d->cls)].idle++;
+    struct class_pages *pages = &tc->classes[own_get(d->cls)];
+    if (pages->idle++ == 0)
+        pages->idle_ms = (uint32_t)os_now_ms();
 }
 
+/* Half of the pages have been empty for a while, or all are: the work for each
+ * block freed is bounded, and who frees all that he has does no work at all. */
 void cache_page_empty(struct thread_cache *tc, struct slice *d)
 {
     unsigned cls = own_get(d->cls);
     struct class_pages *pages = &tc->classes[cls];
     cache_note_empty(tc, d);
-    if (pages->idle >= 2 + pages->count / 4)
+    int64_t delay = tc->heap->purge_delay_ms;
+    if (pages->idle < 3 || pages->idle < pages->count / 2)
+        return;
+    if (pages->idle == pages->count ||
+        (delay >= 0 && (uint32_t)os_now_ms() - pages->idle_ms >= delay / 2))
         sweep(tc, cls);
+}
+
+/* A new page is wanted: empty ones of other classes come first. */
+static void sweep_for_others(struct thread_cache *tc)
+{
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
+        struct class_pages *pages = &tc->classes[cls];
+        if (pages->idle && (pages->idle == pages->count || pages->idle >= 2 + pages->count / 4))
+            sweep(tc, cls);
+    }
 }
 
 /* ---- finding free blocks ------------------------------------------------------------------- */
@@ -274,6 +304,7 @@ static bool find(struct thread_cache *tc, unsigned cls)
     cache_unpark(tc, cls);
     if (!list_is_end(own_get(cell->free)))
         return true;
+    sweep_for_others(tc);
     recover_sometimes(tc->heap);
     while (from_member(tc, cls)) /* pages of the dead may turn out to be full */
         if (!list_is_end(own_get(cell->free)) || from_remote(tc, cls, LOOK_REMOTE) ||

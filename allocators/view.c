@@ -278,7 +278,7 @@ bool view_page(struct view *v, uint64_t slice, const struct slice *d, struct pag
         return false;
     view_forget_links(v);
     if (get(d->remote))
-        walk(v, look, get(d->remote), false, &look->remote);
+        walk(v, look, remote_head(get(d->remote)), false, &look->remote);
     if (get(d->taken))
         walk(v, look, get(d->taken), true, &look->taken);
     if (get(d->flags) & (PAGE_KEPT | PAGE_BITS))

@@ -7,30 +7,16 @@
 #include <malloc.h>
 #include <stdio.h>
 
-/* Blocks that others have freed and their owner has not yet collected.  The list
- * changes under our eyes: each step is checked, none leaves the page. */
-static uint32_t freed_remotely(struct heap *h, const struct slice *d)
-{
-    uint64_t off = get(d->remote);
-    uint32_t n = 0, most = get(d->capacity);
-    while (off && !list_is_end(off) && n < most && off >> SLICE_SHIFT < h->slice_count &&
-           slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) == d && page_block_starts(d, off) &&
-           page_block_index(d, off) < most) {
-        n++;
-        off = link_read(h, at_off(h, off));
-    }
-    return n;
-}
-
 static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)
 {
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         const struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (get(d->kind) == SLICE_PAGE) {
             u->pages++;
-            /* An idle page is counted once more, see cache_note_empty(). */
+            /* What others freed is not collected yet; an idle page is counted once more,
+             * see cache_note_empty(). */
             uint32_t used = get(d->used),
-                     free = freed_remotely(h, d) + !!(get(d->flags) & PAGE_IDLE);
+                     free = remote_count(get(d->remote)) + !!(get(d->flags) & PAGE_IDLE);
             uint32_t n = used > free ? used - free : 0;
             u->used += (size_t)n * class_bytes(get(d->cls));
             u->blocks[get(d->cls)] += n;

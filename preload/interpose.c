@@ -181,8 +181,18 @@ EXPORT void *malloc(size_t n)
     return likely(block != NULL) ? block : malloc_slow(n);
 }
 
-/* Local and to all appearances right: pushed without a question.  All else,
- * also NULL, foreign and wrong pointers, is for the slow path. */
+/* A page of another thread, of this process or not.  A cache without a record is
+ * that of a thread which must not be here: before attach, or in an unknown child. */
+static __attribute__((noinline)) void free_remote(struct thread_cache *tc, struct slice *d, void *p)
+{
+    if (likely(tc->record && !main_heap.inherited))
+        page_free_remote(&main_heap, &tc->record->step, d, off_of(&main_heap, p));
+    else
+        free_slow(p);
+}
+
+/* To all appearances right: pushed without a question.  All else, also NULL,
+ * foreign and wrong pointers, is for the slow path. */
 EXPORT void free(void *p)
 {
     uint64_t off = off_of(&main_heap, p), i = off >> SLICE_SHIFT;
@@ -190,13 +200,18 @@ EXPORT void free(void *p)
         struct slice *d = &main_heap.slices[i];
         struct thread_cache *tc = tls_cache;
         uint64_t home = get(d->home), recip = own_get(d->recip);
-        if (likely(home - tc->record_off < sizeof(struct thread_record) &&
-                   (off & (SLICE_BYTES - 1)) * recip < recip &&
+        if (likely((off & (SLICE_BYTES - 1)) * recip < recip &&
                    !link_is_sound(&main_heap, link_read(&main_heap, p)))) {
-            page_push(&main_heap, cell_at(&main_heap, home), d, off);
-            if (unlikely(own_get(d->used) == 0))
-                page_empty_slow(tc, d);
-            return;
+            if (likely(home - tc->record_off < sizeof(struct thread_record))) {
+                page_push(&main_heap, cell_at(&main_heap, home), d, off);
+                if (unlikely(own_get(d->used) == 0))
+                    page_empty_slow(tc, d);
+                return;
+            }
+            if (likely(home != HOME_NOBODY)) {
+                free_remote(tc, d, p);
+                return;
+            }
         }
     }
     free_slow(p);
