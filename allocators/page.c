@@ -45,7 +45,9 @@ void page_set_owner(struct thread_cache *tc, struct slice *d, bool home)
     uint64_t cell = off_of(tc->heap, &tc->record->cells[own_get(d->cls)]);
     put(page_owner, d->owner, tc->id);
     put(page_owner, d->cell, cell);
-    put(page_owner, d->home, home && !get(d->registered) ? cell : HOME_NOBODY);
+    /* A checked block's free looks at its canary first, whoever frees it. */
+    bool plain = !get(d->registered) && !(own_get(d->flags) & PAGE_CHECKED);
+    put(page_owner, d->home, home && plain ? cell : HOME_NOBODY);
 }
 
 void page_end(struct heap *h, struct slice *d)
