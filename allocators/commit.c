@@ -1,8 +1,8 @@
 #include "allocators/commit.h"
+#include "allocators/large.h"
+#include "allocators/room.h"
 #include "allocators/words.h"
-#include "config/log.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 /* ---- the ledger -------------------------------------------------------------
@@ -31,39 +31,6 @@ uint64_t ledger_recount(struct heap *h)
     return get(h->header->charged);
 }
 
-/* How far the file system lets the segment grow, in OS pages from now. */
-static uint64_t space_left(struct heap *h)
-{
-    struct os_file file;
-    uint64_t total, available;
-    char dir[sizeof h->path];
-    if (!h->can_open || os_stat(h->path, &file) < 0 || file.inode != h->inode)
-        return UINT64_MAX;
-    strcpy(dir, h->path);
-    *strrchr(dir, '/') = '\0';
-    if (os_space(dir, &total, &available) < 0 || total == 0)
-        return UINT64_MAX;
-    /* Charged but not yet touched pages will come out of what is available. */
-    uint64_t promised = get(h->header->charged), backed = file.allocated / OS_PAGE;
-    uint64_t owed = promised > backed ? promised - backed : 0;
-    available /= OS_PAGE;
-    return available > owed ? available - owed : 0;
-}
-
-static bool space_is_enough(struct heap *h, uint64_t charged)
-{
-    if (charged <= get(h->header->charge_ok))
-        return true;
-    uint64_t left = space_left(h); /* 'charged' is in the ledger already */
-    if (left == 0)
-        return false;
-    if (left != UINT64_MAX) {
-        uint64_t step = left / 4 < 16384 ? left / 4 : 16384;
-        put(charge_ok, h->header->charge_ok, charged + step);
-    }
-    return true;
-}
-
 bool ledger_charge(struct heap *h, uint64_t pages)
 {
     if (!h->shared)
@@ -77,7 +44,7 @@ bool ledger_charge(struct heap *h, uint64_t pages)
     uint64_t sum = fetch_add(ledger_charge, h->header->charged, pages) + pages;
     if (sum > h->limit_pages)
         sum = ledger_recount(h);
-    if (sum <= h->limit_pages && space_is_enough(h, sum))
+    if (sum <= h->limit_pages && room_is_enough(h, pages, sum))
         return true;
     ledger_cancel(h, pages);
     return false;
@@ -112,6 +79,19 @@ bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes)
            0; /* h->base is not set while attaching */
 }
 
+bool commit_at_once(struct heap *h, uint64_t bytes)
+{
+    return bytes <= LARGE_POPULATED || h->reserve || room_is_tight(h, bytes);
+}
+
+bool commit_huge(struct heap *h, uint64_t off, uint64_t bytes)
+{
+    if (os_populate(at_off(h, off), bytes) == 0)
+        return true;
+    os_purge(at_off(h, off), bytes, h->shared); /* the part that there was room for */
+    return false;
+}
+
 /* Bits of the OS pages of slice 'i' that lie in [off, end). */
 static uint16_t slice_mask(uint32_t i, uint64_t off, uint64_t end)
 {
@@ -119,6 +99,21 @@ static uint16_t slice_mask(uint32_t i, uint64_t off, uint64_t end)
     uint64_t from = off > start ? (off - start) / OS_PAGE : 0;
     uint64_t to = end < start + SLICE_BYTES ? (end - start + OS_PAGE - 1) / OS_PAGE : SLICE_OSPAGES;
     return (uint16_t)((UINT32_C(1) << to) - (UINT32_C(1) << from));
+}
+
+/* Populating has failed half-way: what nobody has charged goes back to the system. */
+static void commit_undo(struct heap *h, uint32_t first, uint32_t last, uint64_t off, uint64_t end)
+{
+    for (uint32_t i = first; i <= last; i++) {
+        uint32_t mask = slice_mask(i, off, end) & (uint16_t)~own_get(h->slices[i].committed);
+        while (mask) {
+            unsigned from = (unsigned)__builtin_ctz(mask),
+                     n = (unsigned)__builtin_ctz(~(mask >> from));
+            os_purge(at_off(h, ((uint64_t)i << SLICE_SHIFT) + from * OS_PAGE), n * OS_PAGE,
+                     h->shared);
+            mask &= ~(((UINT32_C(1) << n) - 1) << from);
+        }
+    }
 }
 
 /* OS pages that are there already need only be mapped, which the program's touch
@@ -151,6 +146,7 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
     uint64_t from = off & ~(OS_PAGE - 1), to = round_up(end, OS_PAGE);
     if (populate && (unbacked || (unmapped && !h->shared)) &&
         os_populate(at_off(h, from), to - from) < 0) {
+        commit_undo(h, first, last, off, end);
         ledger_cancel(h, fresh);
         return false;
     }

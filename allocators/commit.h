@@ -28,6 +28,12 @@ bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes);
  * On success *zero (if asked for) says whether all of it is known to be zero. */
 bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, bool *zero);
 
+/* Is a block of 'bytes' populated when allocated?  Large ones are, too, where a promise might
+ * not be kept. */
+bool commit_at_once(struct heap *h, uint64_t bytes);
+/* Populate a huge block, or none of it. */
+bool commit_huge(struct heap *h, uint64_t off, uint64_t bytes);
+
 /* Give the memory of free slices back.  'mask': slices of chunk c.  False: the system did not take
  * all of it (it does not from locked memory, for one); then it stays dirty. */
 bool purge_slices(struct heap *h, uint32_t c, uint64_t mask);

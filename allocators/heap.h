@@ -88,6 +88,8 @@ struct mine {
     uint32_t hold_seq;    /* last hold we made: pages older than it may be held */
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
     uint64_t holds_looked_ns;
+    uint64_t group_ms, group_pages; /* see room.c: what was seen when, and is good for */
+    uint64_t roomy_ms, roomy_bytes;
     uint32_t recovered_ms; /* when we last looked for dead members */
     uint32_t bins[BIN_COUNT];
     uint32_t purge_head, purge_tail; /* queue of chunks to purge, through chunk_info.purge_next */

@@ -40,7 +40,7 @@ static void *slices_alloc(struct heap *h, uint64_t bytes, size_t align, bool *ze
         return NULL;
     struct slice *d = &h->slices[first];
     uint64_t off = (uint64_t)first << SLICE_SHIFT;
-    if (!commit_range(h, off, bytes, bytes <= LARGE_POPULATED || h->reserve, zero)) {
+    if (!commit_range(h, off, bytes, commit_at_once(h, bytes), zero)) {
         run_free(h, first, n);
         return NULL;
     }
@@ -105,7 +105,8 @@ static void *huge_alloc(struct heap *h, uint64_t bytes, size_t align, bool growi
     struct slice *d = &h->slices[(size_t)first * CHUNK_SLICES];
     void *at = at_off(h, (uint64_t)first << CHUNK_SHIFT);
     bool clean = huge_soil(h, first, n);
-    if (!huge_charge(h, first, 0, n, bytes) || (h->reserve && os_populate(at, bytes) < 0)) {
+    if (!huge_charge(h, first, 0, n, bytes) ||
+        (commit_at_once(h, bytes) && !commit_huge(h, off_of(h, at), bytes))) {
         chunk_release_run(h, first, n + room);
         return NULL;
     }
@@ -213,7 +214,7 @@ static bool slices_grow(struct heap *h, struct slice *d, uint64_t bytes)
     uint64_t old = own_get(d->bytes), off = (uint64_t)first << SLICE_SHIFT;
     if (bytes > LARGE_MAX || (n > have && !run_extend(h, first, have, n)))
         return false;
-    if (!commit_range(h, off + old, bytes - old, bytes <= LARGE_POPULATED || h->reserve, NULL)) {
+    if (!commit_range(h, off + old, bytes - old, commit_at_once(h, bytes), NULL)) {
         if (n > have)
             run_free(h, first + have, n - have);
         return false;
@@ -253,7 +254,8 @@ static bool huge_resize(struct heap *h, struct slice *d, uint64_t bytes)
             return false;
         huge_soil(h, first, n > have ? n : have);
         if (!huge_charge(h, first, chunks_for(old) - 1, n, bytes) ||
-            (h->reserve && os_populate(at_off(h, slice_off(h, d) + old), bytes - old) < 0)) {
+            (commit_at_once(h, bytes - old) &&
+             !commit_huge(h, slice_off(h, d) + old, bytes - old))) {
             if (n > have)
                 chunk_release_run(h, first + have, n - have);
             return false;

@@ -148,6 +148,11 @@ long os_rename_noreplace(const char *from, const char *to)
     return os_call(SYS_renameat2, AT_FDCWD, (long)from, AT_FDCWD, (long)to, RENAME_NOREPLACE, 0);
 }
 
+long os_read(long fd, void *buf, size_t len)
+{
+    return os_call(SYS_read, fd, (long)buf, (long)len, 0, 0, 0);
+}
+
 long os_pread(long fd, void *buf, size_t len, uint64_t off)
 {
     return os_call(SYS_pread64, fd, (long)buf, (long)len, (long)off, 0, 0);
@@ -472,6 +477,13 @@ uint64_t os_ram_bytes(void)
     struct sysinfo si;
     return os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) < 0 ? UINT64_C(1) << 30
                                                               : (uint64_t)si.totalram * si.mem_unit;
+}
+
+uint64_t os_free_swap(void)
+{
+    struct sysinfo si;
+    return os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) < 0 ? 0
+                                                              : (uint64_t)si.freeswap * si.mem_unit;
 }
 
 /* MemAvailable plus free swap: what a snapshot may take. */

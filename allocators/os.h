@@ -27,6 +27,7 @@ long os_truncate(long fd, uint64_t bytes);
 long os_unlink(const char *path);
 long os_link_fd(long fd, const char *path); /* give a nameless file a name; -EEXIST if taken */
 long os_rename_noreplace(const char *from, const char *to);
+long os_read(long fd, void *buf, size_t len);
 long os_pread(long fd, void *buf, size_t len, uint64_t off);
 long os_write(long fd, const void *buf, size_t len);
 long os_seek_data(long fd, uint64_t off);
@@ -78,6 +79,7 @@ long os_tid(void);
 long os_euid(void);
 uint64_t os_ram_bytes(void);
 uint64_t os_ram_available(void);
+uint64_t os_free_swap(void);
 uint64_t os_rlimit(int which);
 
 typedef uint64_t os_signals;

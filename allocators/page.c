@@ -95,8 +95,13 @@ bool page_extend(struct heap *h, struct slice *d)
         end = round_up((from + 1) * size, OS_PAGE);
     if (end > reserved * size)
         end = reserved * size;
-    if (end > have && !commit_range(h, slice_off(h, d) + have, end - have, true, NULL))
-        return false;
+    if (end > have && !commit_range(h, slice_off(h, d) + have, end - have, true, NULL)) {
+        uint64_t least = round_up((from + 1) * size, OS_PAGE); /* the step may be too much */
+        if (least >= end ||
+            (least > have && !commit_range(h, slice_off(h, d) + have, least - have, true, NULL)))
+            return false;
+        end = least;
+    }
     uint32_t to = (uint32_t)(end / size);
     if (to > reserved)
         to = reserved;

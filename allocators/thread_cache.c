@@ -296,6 +296,24 @@ static bool from_member(struct thread_cache *tc, unsigned cls)
     return found;
 }
 
+/* A new page that there was no memory for goes at once: each failing malloc would leave
+ * another one, until no slice is free for anything else. */
+static bool drop_void_page(struct thread_cache *tc, unsigned cls)
+{
+    struct class_pages *pages = &tc->classes[cls];
+    struct slice *d = pages->fresh ? &tc->heap->slices[pages->fresh] : NULL;
+    if (!d || own_get(d->capacity) != 0)
+        return false;
+    page_forget(tc, pages, d);
+    struct guard g = heap_lock(tc->heap);
+    if (page_is_held(tc->heap, d)) /* by a fork of another thread */
+        held_add(tc->heap, d);
+    else
+        page_end(tc->heap, d);
+    heap_unlock(tc->heap, g);
+    return true;
+}
+
 static bool find(struct thread_cache *tc, unsigned cls)
 {
     struct class_cell *cell = cell_of(tc, cls);
@@ -306,10 +324,13 @@ static bool find(struct thread_cache *tc, unsigned cls)
         return true;
     sweep_for_others(tc);
     recover_sometimes(tc->heap);
-    while (from_member(tc, cls)) /* pages of the dead may turn out to be full */
+    while (from_member(tc, cls)) { /* pages of the dead may turn out to be full */
         if (!list_is_end(own_get(cell->free)) || from_remote(tc, cls, LOOK_REMOTE) ||
             from_fresh(tc, cls))
             return true;
+        if (drop_void_page(tc, cls))
+            break;
+    }
     return from_remote(tc, cls, UINT32_MAX); /* no memory: leave no stone unturned */
 }
 

@@ -228,6 +228,7 @@ void member_identity_changed(void)
     tls_cache = &no_cache;
     tls_state.own = NULL;
     modes_after_fork();
+    sigbus_after_fork();
 }
 
 struct thread_cache *cache_get(void)
@@ -293,6 +294,7 @@ static __attribute__((constructor)) void preload_constructor(void)
     trace_start();
     report_start();
     dump_start();
+    sigbus_start();
 }
 
 /* Nothing is torn down: code after us may still allocate.  Others only learn

@@ -5,6 +5,7 @@
  */
 #include "allocators/damage.h"
 #include "allocators/page.h"
+#include "allocators/room.h"
 #include "allocators/snapshot.h"
 #include "allocators/thread_cache.h"
 #include "config/log.h"
@@ -38,17 +39,32 @@ static bool member_is_full(size_t n)
     return most && (has >= most || most - has < n / OS_PAGE + 16);
 }
 
+/* Who or what has the memory?  Only one of these lines is said, and once. */
 static void say_full(size_t n)
 {
+    static bool said;
+    struct heap *h = &main_heap;
+    struct room room;
+    if (__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
+        return;
+    room_look(h, &room);
+    uint64_t left = room.available > room.promised ? room.available - room.promised : 0;
     if (member_is_full(n))
-        log_once("segment %s: no room for %zuB: this program has all it may have, "
+        log_line("segment %s: no room for %zuB: this program has all it may have, "
                  "HSHM_MEMBER_SIZE sets how much",
-                 main_heap.name, n);
+                 h->name, n);
+    else if (room.group < n + (UINT64_C(8) << 20))
+        log_line("segment %s: no room for %zuB: the memory cgroup of this program has %zuB left",
+                 h->name, n, (size_t)room.group);
+    else if (room.total && left < n + (UINT64_C(1) << 20) &&
+             get(h->header->charged) + n / OS_PAGE < h->limit_pages)
+        log_line("segment %s: no room for %zuB: its file system has %zuB left of %zuB", h->name, n,
+                 (size_t)left, (size_t)room.total);
     else
-        log_once(
+        log_line(
             "segment %s is full: no room for %zuB.  `hshm show %s` tells who has it; HSHM_SIZE "
             "sets the limit; `hshm reclaim %s` frees what ended programs left",
-            main_heap.name, n, main_heap.name, main_heap.name);
+            h->name, n, h->name, h->name);
 }
 
 static void *out_of_memory(size_t n, size_t align, bool zero)

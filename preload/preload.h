@@ -83,6 +83,8 @@ void count_call(enum call call);
 void count_libc_bytes(size_t n);
 
 void fork_start(void);
+void sigbus_start(void);
+void sigbus_after_fork(void);
 
 /* ---- info.c, report.c, trace.c, dump.c: what the heap tells of itself ------------------ */
 struct usage {

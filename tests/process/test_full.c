@@ -3,6 +3,7 @@
 
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 static uint64_t is_in_segment(uint64_t at)
 {
@@ -49,48 +50,204 @@ Test(full, a_new_thread_gets_no_private_memory)
     puppet_quit(&a);
 }
 
-Test(full, a_full_tmpfs_is_ENOMEM)
+/* ---- file systems of our own ------------------------------------------------------------- */
+
+struct mounted {
+    char dir[300], segment[400];
+};
+
+static bool mount_tmpfs(struct mounted *m, const char *what, const char *options)
 {
-    char dir[300], name[400], settings[64] = "HSHM_SIZE=64M";
-    snprintf(dir, sizeof dir, "%s/small-%d", setting("TMPDIR", "/tmp"), (int)getpid());
-    mkdir(dir, 0700);
-    if (mount("tmpfs", dir, "tmpfs", 0, "size=6m") != 0)
-        cr_skip_test("may not mount");
-    snprintf(name, sizeof name, "file:%s/seg", dir);
-    const unsigned sizes[] = { 16, 1000, 30000, 100000 };
-    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        fill_and_free(name, settings, sizes[i], 3);
-    umount(dir);
-    rmdir(dir);
+    snprintf(m->dir, sizeof m->dir, "%s/%s-%d", setting("TMPDIR", "/tmp"), what, (int)getpid());
+    mkdir(m->dir, 0700);
+    snprintf(m->segment, sizeof m->segment, "file:%s/seg", m->dir);
+    return mount("tmpfs", m->dir, "tmpfs", 0, options) == 0;
 }
 
-Test(full, four_that_race_get_ENOMEM_and_all_comes_back)
+static void unmount(struct mounted *m)
+{
+    cr_expect_eq(umount(m->dir), 0);
+    rmdir(m->dir);
+}
+
+/* Takes what is left of a file system, but for 'spare' bytes; others may take some meanwhile. */
+static char filler[400];
+static void fill(const struct mounted *m, uint64_t spare)
+{
+    struct statvfs fs;
+    snprintf(filler, sizeof filler, "%s/filler", m->dir);
+    int fd = open(filler, O_WRONLY | O_CREAT, 0600), rc = -1;
+    cr_assert_geq(fd, 0);
+    for (int tries = 0; rc != 0 && tries < 100; tries++) {
+        cr_assert_eq(fstatvfs(fd, &fs), 0);
+        uint64_t left = fs.f_bavail * fs.f_bsize;
+        rc = left > spare ? fallocate(fd, 0, 0, (off_t)(left - spare)) : 0;
+    }
+    close(fd);
+}
+
+static void empty(void)
+{
+    unlink(filler);
+}
+
+static const unsigned some_sizes[] = { 16, 1000, 30000, 100000, 300000, 1000000, 5000000 };
+
+Test(full, a_full_tmpfs_is_ENOMEM)
+{
+    struct mounted m;
+    if (!mount_tmpfs(&m, "small", "size=8m"))
+        cr_skip_test("may not mount");
+    for (unsigned i = 0; i < sizeof some_sizes / sizeof *some_sizes; i++)
+        fill_and_free(m.segment, "HSHM_SIZE=64M", some_sizes[i], 3);
+    unmount(&m);
+}
+
+Test(full, a_full_disk_is_ENOMEM)
+{
+    char line[2000], image[300];
+    struct mounted m;
+    snprintf(image, sizeof image, "%s/image-%d", setting("TMPDIR", "/tmp"), (int)getpid());
+    snprintf(m.dir, sizeof m.dir, "%s/disk-%d", setting("TMPDIR", "/tmp"), (int)getpid());
+    snprintf(m.segment, sizeof m.segment, "file:%s/seg", m.dir);
+    mkdir(m.dir, 0700);
+    snprintf(line, sizeof line,
+             "PATH=$PATH:/sbin:/usr/sbin; truncate -s 24M %s && mkfs.ext2 -q -F %s && "
+             "mount -o loop %s %s 2> /dev/null",
+             image, image, image, m.dir);
+    if (system(line) != 0) {
+        unlink(image);
+        cr_skip_test("may not mount a disk image");
+    }
+    for (unsigned i = 0; i < sizeof some_sizes / sizeof *some_sizes; i += 2)
+        fill_and_free(m.segment, "HSHM_SIZE=64M", some_sizes[i], 3);
+    unmount(&m);
+    unlink(image);
+}
+
+/* Others take the memory after the segment has looked how much there is. */
+Test(full, a_tmpfs_that_another_program_fills_is_ENOMEM)
+{
+    struct mounted m;
+    if (!mount_tmpfs(&m, "docker", "size=64m"))
+        cr_skip_test("may not mount");
+    struct puppet a = puppet_start(m.segment, "HSHM_SIZE=50%");
+    for (unsigned i = 0; i < sizeof some_sizes / sizeof *some_sizes; i++) {
+        cr_assert_gt(ask(&a, "n 3 %u", some_sizes[i]), 2, "%s", puppet_said(&a));
+        uint64_t kept = ask(&a, "m %u", some_sizes[i]);
+        cr_assert_neq(kept, 0, "%u: %s", some_sizes[i], puppet_said(&a));
+        fill(&m, i % 2 ? 0 : 100000);
+        cr_assert_eq(ask(&a, "w %#lx %u 1", (unsigned long)kept, some_sizes[i]), 1, "%s",
+                     puppet_said(&a));
+        uint64_t n = ask(&a, "n 1000000 %u", some_sizes[i]);
+        cr_assert_neq(n, REFUSED, "it ended: %s", puppet_said(&a));
+        cr_assert_eq(ask(&a, "s"), 1);
+        cr_assert_eq(ask(&a, "d"), 1);
+        empty();
+        n = ask(&a, "n 1000000 %u", some_sizes[i]);
+        cr_assert(n != REFUSED && n * some_sizes[i] > 12000000,
+                  "what another gives back is usable at once: %lu of %u", (unsigned long)n,
+                  some_sizes[i]);
+        cr_assert_eq(ask(&a, "d"), 1);
+        cr_assert_eq(ask(&a, "f %#lx", (unsigned long)kept), 1);
+    }
+    cr_assert_eq(puppet_quit(&a), 0, "%s", puppet_said(&a));
+    unmount(&m);
+}
+
+Test(full, a_tmpfs_that_is_full_at_the_start_means_a_private_heap)
+{
+    struct mounted m;
+    if (!mount_tmpfs(&m, "none", "size=1m"))
+        cr_skip_test("may not mount");
+    fill(&m, 0);
+    struct puppet a = puppet_start(m.segment, "");
+    cr_assert_eq(ask(&a, "n 1000 1000"), 1000, "%s", puppet_said(&a));
+    const char *said = puppet_said(&a);
+    cr_assert_not_null(strstr(said, "goes on with a private heap"), "%s", said);
+    cr_assert_eq(strchr(said, '\n') + 1 - said, (long)strlen(said), "one line: %s", said);
+    cr_assert_eq(puppet_quit(&a), 0);
+    unmount(&m);
+}
+
+/* ---- races ------------------------------------------------------------------------------------ */
+
+static long rounds(void)
+{
+    return scale() >= 100 ? 1000 : 4;
+}
+
+/* Four fill to ENOMEM and free, at the same time; 'least' bytes all must find, each round. */
+static void four_race(const char *segment, const char *settings, uint64_t least,
+                      const struct mounted *m)
 {
     struct puppet p[4];
     for (int i = 0; i < 4; i++)
-        p[i] = puppet_start("four", "HSHM_SIZE=32M");
-    for (long round = 0; round < 5 * scale(); round++) {
-        const unsigned size = round % 2 ? 1000 : 70000;
+        p[i] = puppet_start(segment, settings);
+    for (long round = 0; round < rounds(); round++) {
+        unsigned size = some_sizes[(round * 3 + 1) % 6];
         char line[64];
         uint64_t bytes = 0;
         snprintf(line, sizeof line, "n 1000000 %u", size);
         for (int i = 0; i < 4; i++)
             tell(&p[i], line);
+        if (m)
+            fill(m, (uint64_t)(round % 5) << 20);
         for (int i = 0; i < 4; i++) {
-            uint64_t n = answer(&p[i], 10000);
-            cr_assert_neq(n, REFUSED, "%s", puppet_said(&p[i]));
+            uint64_t n = answer(&p[i], 60000);
+            cr_assert_neq(n, REFUSED, "round %ld, size %u: %s", round, size, puppet_said(&p[i]));
             bytes += n * size;
         }
-        cr_assert_gt(bytes, UINT64_C(12) << 20, "round %ld: only %lu bytes", round,
-                     (unsigned long)bytes);
+        cr_assert_geq(bytes, m ? 0 : least, "round %ld: only %lu bytes in blocks of %u", round,
+                      (unsigned long)bytes, size);
         for (int i = 0; i < 4; i++)
             cr_assert_eq(ask(&p[i], "s"), 1);
         for (int i = 0; i < 4; i++)
             cr_assert_eq(ask(&p[i], "d"), 1);
+        if (m)
+            empty();
     }
+    uint64_t n = ask(&p[0], "n 1000000 1000");
+    cr_assert(n != REFUSED && n * 1000 > least / 2, "%lu: %s", (unsigned long)n,
+              puppet_said(&p[0]));
     for (int i = 0; i < 4; i++)
         cr_assert_eq(puppet_quit(&p[i]), 0, "%s", puppet_said(&p[i]));
 }
+
+Test(full, four_that_race_for_HSHM_SIZE_get_ENOMEM_and_all_comes_back)
+{
+    four_race("four", "HSHM_SIZE=32M", 12 << 20, NULL);
+}
+
+Test(full, four_that_race_for_HSHM_MEMBER_SIZE_get_ENOMEM_and_all_comes_back)
+{
+    four_race("four", "HSHM_SIZE=64M HSHM_MEMBER_SIZE=8M", 12 << 20, NULL);
+}
+
+Test(full, four_that_race_for_a_tmpfs_get_ENOMEM_and_all_comes_back)
+{
+    struct mounted m;
+    if (!mount_tmpfs(&m, "race", "size=32m"))
+        cr_skip_test("may not mount");
+    four_race(m.segment, "HSHM_SIZE=256M", 12 << 20, NULL);
+    unmount(&m);
+}
+
+Test(full, four_that_race_for_a_tmpfs_that_others_fill_get_ENOMEM)
+{
+    struct mounted m;
+    if (!mount_tmpfs(&m, "race", "size=32m"))
+        cr_skip_test("may not mount");
+    four_race(m.segment, "HSHM_SIZE=256M", 4 << 20, &m);
+    unmount(&m);
+}
+
+Test(full, four_that_run_into_RLIMIT_AS_get_ENOMEM_and_all_comes_back)
+{
+    four_race("", "-- prlimit --as=170000000", 60 << 20, NULL);
+}
+
+/* ---- HSHM_FULL, HSHM_MEMBER_SIZE --------------------------------------------------------------- */
 
 Test(full, with_private_the_program_goes_on)
 {
@@ -161,4 +318,133 @@ Test(full, a_small_RLIMIT_AS_is_no_signal)
     struct puppet a = puppet_start("as", "-- prlimit --as=400000000");
     cr_assert_eq(ask(&a, "n 1000 1000"), 1000, "%s", puppet_said(&a));
     cr_assert_eq(puppet_quit(&a), 0);
+}
+
+/* It joins what another has made: the size of the file is not its affair. */
+Test(full, a_joiner_with_a_small_RLIMIT_FSIZE_is_a_full_member)
+{
+    struct puppet a = puppet_start("fsize", ""),
+                  b = puppet_start("fsize", "-- prlimit --fsize=1000");
+    uint64_t at = ask(&b, "m 100");
+    cr_assert_gt(ask(&b, "n 1000000 1000"), 10000, "%s", puppet_said(&b));
+    cr_assert_eq(ask(&b, "d"), 1);
+    cr_assert_eq(ask(&a, "f %#lx", (unsigned long)at), 1);
+    cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
+    puppet_quit(&a);
+}
+
+Test(full, a_dev_shm_mounted_noexec_does)
+{
+    struct mounted m;
+    if (!mount_tmpfs(&m, "noexec", "size=64m") ||
+        mount("tmpfs", m.dir, "tmpfs", MS_REMOUNT | MS_NOEXEC, "size=64m") != 0)
+        cr_skip_test("may not mount");
+    struct puppet a = puppet_start(m.segment, "");
+    cr_assert_eq(ask(&a, "n 1000 1000"), 1000, "%s", puppet_said(&a));
+    cr_assert_str_empty(puppet_said(&a));
+    cr_assert_eq(puppet_quit(&a), 0);
+    unmount(&m);
+}
+
+/* ---- SIGBUS all the same -------------------------------------------------------------------------- */
+
+/* A large block is promised, the file system is filled by others, the block is touched. */
+static struct puppet promised(struct mounted *m, const char *settings, uint64_t *at)
+{
+    if (!mount_tmpfs(m, "promise", "size=400m"))
+        cr_skip_test("may not mount");
+    struct puppet a = puppet_start(m->segment, settings);
+    *at = ask(&a, "m 30000000");
+    cr_assert_neq(*at, 0);
+    fill(m, 0);
+    return a;
+}
+
+Test(full, a_broken_promise_is_said_before_the_signal_ends_the_program)
+{
+    struct mounted m;
+    uint64_t at;
+    char line[64];
+    struct puppet a = promised(&m, "HSHM_SIZE=100M", &at);
+    snprintf(line, sizeof line, "w %#lx 30000000 1", (unsigned long)at);
+    tell(&a, line);
+    cr_assert_eq(puppet_wait(&a), 128 + SIGBUS, "%s", puppet_said(&a));
+    cr_assert_not_null(strstr(puppet_said(&a), "its file system has 0 B left of 400 MiB"), "%s",
+                       puppet_said(&a));
+    empty();
+    unmount(&m);
+}
+
+Test(full, with_reserve_a_promise_is_kept)
+{
+    struct mounted m;
+    uint64_t at;
+    struct puppet a = promised(&m, "HSHM_SIZE=100M HSHM_COMMIT=reserve", &at);
+    cr_assert_eq(ask(&a, "w %#lx 30000000 1", (unsigned long)at), 1, "%s", puppet_said(&a));
+    cr_assert_eq(puppet_quit(&a), 0);
+    empty();
+    unmount(&m);
+}
+
+Test(full, where_space_is_short_a_promise_is_kept)
+{
+    struct mounted m;
+    if (!mount_tmpfs(&m, "promise", "size=100m"))
+        cr_skip_test("may not mount");
+    struct puppet a = puppet_start(m.segment, "HSHM_SIZE=90M");
+    uint64_t at = ask(&a, "m 30000000");
+    cr_assert_neq(at, 0);
+    fill(&m, 0);
+    cr_assert_eq(ask(&a, "w %#lx 30000000 1", (unsigned long)at), 1, "%s", puppet_said(&a));
+    cr_assert_eq(puppet_quit(&a), 0);
+    empty();
+    unmount(&m);
+}
+
+Test(full, a_file_that_was_shortened_is_named)
+{
+    struct puppet a = puppet_start("short", "");
+    uint64_t at = ask(&a, "m 100000");
+    char line[64];
+    cr_assert_eq(truncate(segment_file("short"), 18 << 20), 0);
+    snprintf(line, sizeof line, "w %#lx 100000 1", (unsigned long)at);
+    tell(&a, line);
+    cr_assert_eq(puppet_wait(&a), 128 + SIGBUS, "%s", puppet_said(&a));
+    cr_assert_not_null(strstr(puppet_said(&a), "its file was shortened to 18 MiB"), "%s",
+                       puppet_said(&a));
+    unlink(segment_file("short"));
+}
+
+/* What a program sees and does of SIGBUS is as without us. */
+static void sigbus_check(const char *name)
+{
+    char line[600];
+    const char *const segments[] = { "", "sigbus" };
+    for (int i = 0; i < 2; i++) {
+        snprintf(line, sizeof line, "%s HSHM_SEGMENT=%s LD_PRELOAD=%s %s/prog_limits %s",
+                 i ? "" : "env -u LD_PRELOAD", segments[i],
+                 i ? setting("TEST_PRELOAD", "build/libhshm_preload.so") : "",
+                 setting("TEST_BIN", "build/tests"), name);
+        cr_expect_eq(system(line), 0, "%s", line);
+    }
+}
+
+Test(full, sigaction_answers_as_without_us)
+{
+    sigbus_check("sigaction_answers_what_was_set");
+}
+
+Test(full, a_handler_of_the_programs_runs)
+{
+    sigbus_check("a_handler_runs_and_may_jump_out");
+}
+
+Test(full, SIGBUS_ends_a_program_as_without_us)
+{
+    sigbus_check("sent_or_caused_it_ends_the_program");
+}
+
+Test(full, children_have_their_own_SIGBUS)
+{
+    sigbus_check("children_have_their_own");
 }
