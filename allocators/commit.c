@@ -3,6 +3,7 @@
 #include "allocators/room.h"
 #include "allocators/words.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 /* ---- the ledger -------------------------------------------------------------
