@@ -257,7 +257,18 @@ static void *foreign_realloc(void *p, size_t n)
     }
     must_be_libcs(p, "realloc");
     const struct real *real = real_get();
-    return real ? real->realloc(p, n) : NULL;
+    if (!real)
+        return NULL;
+    if (!preload_slow || !mode_has_bounds() || mode_sends_to_libc(n))
+        return real->realloc(p, n);
+    /* Of a size that is shared: HSHM_MIN_BLOCK, HSHM_MAX_BLOCK. */
+    size_t have = real->malloc_usable_size(p);
+    void *to = alloc_slow(n, 16, false);
+    if (to) {
+        memcpy(to, p, have < n ? have : n);
+        real->free(p);
+    }
+    return to;
 }
 
 /* A block of this very thread's that is neither too small nor much too large:
@@ -274,10 +285,12 @@ static bool fits_already(const void *p, size_t n)
     return n <= have && n > have / 2 && !link_is_sound(&main_heap, link_read(&main_heap, p));
 }
 
-/* A process that is no member (any more) has its new blocks from libc. */
+/* A process that is no member (any more) has its new blocks from libc, and a member those of sizes
+ * that it does not share. */
 static void *leave_segment(void *p, size_t n)
 {
-    void *to = preload_mode == MODE_LIBC ? libc_alloc(n, 16, false) : out_of_memory(n, 16, false);
+    bool libcs = preload_mode == MODE_LIBC || (preload_slow && mode_sends_to_libc(n));
+    void *to = libcs ? libc_alloc(n, 16, false) : out_of_memory(n, 16, false);
     if (!to)
         return NULL;
     size_t have = mode_size(p);
@@ -308,7 +321,7 @@ EXPORT void *realloc(void *p, size_t n)
         return foreign_realloc(p, n);
     if (fits_already(p, n))
         return p;
-    struct thread_cache *tc = cache_get();
+    struct thread_cache *tc = preload_slow && mode_sends_to_libc(n) ? NULL : cache_get();
     if (!tc)
         return leave_segment(p, n);
     int saved = errno;

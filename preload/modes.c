@@ -7,6 +7,11 @@
 
 /* ---- limits of size ----------------------------------------------------------------- */
 
+bool mode_has_bounds(void)
+{
+    return option_number(OPT_MIN_BLOCK) || option_number(OPT_MAX_BLOCK);
+}
+
 bool mode_sends_to_libc(size_t n)
 {
     uint64_t least = (uint64_t)option_number(OPT_MIN_BLOCK),

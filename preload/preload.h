@@ -33,6 +33,7 @@ struct thread_state {
     bool ended;          /* its destructors have run: nothing may be cached any more */
     bool tracing;        /* inside trace.c: what it allocates is not recorded */
     bool starting;       /* inside preload_start() */
+    bool looking;        /* inside real_get() */
     int64_t trace_left;  /* bytes until the next call site is recorded */
     uint64_t trace_random;
 };
@@ -70,6 +71,7 @@ bool bootstrap_owns(const void *p);
 size_t bootstrap_size(const void *p);
 
 /* ---- modes.c: allocators other than 'thread', and limits of size ----------------------- */
+bool mode_has_bounds(void);
 bool mode_sends_to_libc(size_t n);
 void *mode_malloc(struct thread_cache *tc, size_t n, size_t align, bool zero);
 bool mode_free(struct thread_cache *tc, void *p);

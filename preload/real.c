@@ -5,22 +5,22 @@
 #include <dlfcn.h>
 
 static struct real real;
-static int looked_up; /* 0 no, 1 in progress, 2 done */
+static bool is_found;
 
 void *real_symbol(const char *name)
 {
     return dlsym(RTLD_NEXT, name);
 }
 
+/* dlsym() may itself allocate: that call, of the same thread, gets NULL, and bootstrap.c serves it.
+ * Another thread looks for itself instead of waiting: it may hold a lock of the loader's. */
 const struct real *real_get(void)
 {
-    if (likely(__atomic_load_n(&looked_up, __ATOMIC_ACQUIRE) == 2))
+    if (likely(__atomic_load_n(&is_found, __ATOMIC_ACQUIRE)))
         return &real;
-    int none = 0;
-    if (!__atomic_compare_exchange_n(&looked_up, &none, 1, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE) &&
-        none == 1)
-        return NULL; /* dlsym() itself allocates: bootstrap serves it */
+    if (tls_state.looking)
+        return NULL;
+    tls_state.looking = true;
     struct real found;
     *(void **)&found.malloc = real_symbol("malloc");
     *(void **)&found.calloc = real_symbol("calloc");
@@ -28,7 +28,10 @@ const struct real *real_get(void)
     *(void **)&found.free = real_symbol("free");
     *(void **)&found.posix_memalign = real_symbol("posix_memalign");
     *(void **)&found.malloc_usable_size = real_symbol("malloc_usable_size");
-    real = found;
-    __atomic_store_n(&looked_up, found.malloc ? 2 : 0, __ATOMIC_RELEASE);
-    return found.malloc ? &real : NULL;
+    tls_state.looking = false;
+    if (!found.malloc)
+        return NULL;
+    real = found; /* the same words, whoever writes them */
+    __atomic_store_n(&is_found, true, __ATOMIC_RELEASE);
+    return &real;
 }

@@ -126,7 +126,12 @@ static void from_100_to_1000(void)
         void *p = malloc(n), *q = calloc(1, n), *r = memalign(64, n);
         int ours = n >= 100 && n <= 1000;
         expect(p && is_heap(p) == ours && is_heap(q) == ours && is_heap(r) == ours);
+        if (n)
+            ((char *)p)[0] = ((char *)p)[n - 1] = 'p';
         expect((p = realloc(p, n + 50)) && (q = realloc(q, n / 2 + 1)));
+        expect(is_heap(p) == (n + 50 >= 100 && n + 50 <= 1000));
+        expect(is_heap(q) == (n / 2 + 1 >= 100 && n / 2 + 1 <= 1000));
+        expect(!n || (((char *)p)[0] == 'p' && ((char *)p)[n - 1] == 'p'));
         expect(malloc_usable_size(p) >= n + 50 && malloc_usable_size(r) >= n);
         free(p);
         free(q);
