@@ -7,9 +7,19 @@
 static struct real real;
 static bool is_found;
 
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char _end[] __attribute__((visibility("hidden")));
+
+/* RTLD_NEXT is next to whoever calls the loader: where another library stands before dlsym(), in
+ * front of us, that is the library, and what is next is ourselves. */
 void *real_symbol(const char *name)
 {
-    return dlsym(RTLD_NEXT, name);
+    void *symbol = dlsym(RTLD_NEXT, name);
+    if (likely((uintptr_t)symbol - (uintptr_t)__ehdr_start >=
+               (uintptr_t)_end - (uintptr_t)__ehdr_start))
+        return symbol;
+    void *libc = dlmopen(LM_ID_BASE, "libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    return libc ? dlsym(libc, name) : NULL;
 }
 
 /* dlsym() may itself allocate: that call, of the same thread, gets NULL, and bootstrap.c serves it.
