@@ -269,14 +269,6 @@ void cache_put(struct thread_cache *tc)
 
 /* ---- constructor, destructor ------------------------------------------------------------------- */
 
-static int os_madvise_next(void *at, size_t n, int advice)
-{
-    static int (*next)(void *, size_t, int);
-    if (!next)
-        *(void **)&next = real_symbol("madvise");
-    return next(at, n, advice);
-}
-
 /* Linked without the compiler's start files (see Makefile): what registers handlers asks for this.
  * We are never unloaded, so nobody compares it. */
 void *__dso_handle __attribute__((weak, visibility("hidden")));
@@ -286,7 +278,8 @@ static __attribute__((constructor)) void preload_constructor(void)
     preload_start();
     if (preload_mode != MODE_HEAP)
         return;
-    os_madvise_hook = os_madvise_next;
+    /* Now: the purge that uses it holds the lock, and who looks for a symbol may allocate. */
+    *(void **)&os_madvise_hook = real_symbol("madvise");
     exit_key_made = pthread_key_create(&exit_key, thread_ends) == 0;
     if (tls_state.own)
         watch_thread_end(tls_state.own);

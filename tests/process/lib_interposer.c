@@ -78,7 +78,7 @@ EXPORT void *dlsym(void *library, const char *name)
         *(void **)&real = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.34");
     if (!real)
         *(void **)&real = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.2.5");
-    char *copy = calloc(1, strlen(name) + 1); /* as dlerror's buffer: it comes back to malloc */
+    char *copy = calloc(1, 300000); /* dlerror's buffer does so, too; large: it takes a lock */
     if (copy)
         strcpy(copy, name);
     void *symbol = real(library, copy ? copy : name);

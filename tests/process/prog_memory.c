@@ -114,6 +114,19 @@ static void a_block_is_whole_again_after_protection(void)
     free(p);
 }
 
+static void code_runs_in_a_block(void)
+{
+    static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 }; /* mov $42, %eax; ret */
+    unsigned char *p = aligned_alloc(4096, 4 * 4096);
+    int (*run)(void);
+    memcpy(p, code, sizeof code);
+    *(void **)&run = p;
+    expect(mprotect(p, 4096, PROT_READ | PROT_EXEC) == 0);
+    expect(run() == 42);
+    expect(mprotect(p, 4096, PROT_READ | PROT_WRITE) == 0);
+    free(p);
+}
+
 /* ---- giving back ------------------------------------------------------------------------ */
 
 static size_t taken(void)
@@ -259,6 +272,7 @@ static const struct check checks[] = {
     CHECK(advice_that_private_memory_takes_succeeds),
     CHECK(a_guard_page_in_a_block_guards),
     CHECK(a_block_is_whole_again_after_protection),
+    CHECK(code_runs_in_a_block),
     CHECK(malloc_trim_gives_memory_back),
     CHECK(locking_all_memory_fills_no_segment),
     CHECK(locking_future_memory_fills_no_segment),

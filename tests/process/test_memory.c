@@ -7,6 +7,7 @@
 MEMORY(memory_not_needed_reads_zero)
 MEMORY(advice_that_private_memory_takes_succeeds)
 MEMORY(a_block_is_whole_again_after_protection)
+MEMORY(code_runs_in_a_block)
 MEMORY(malloc_trim_gives_memory_back)
 MEMORY(locking_all_memory_fills_no_segment)
 MEMORY(locking_future_memory_fills_no_segment)

@@ -43,6 +43,12 @@ else
 fi
 if cc -m32 -o where-32 where.c 2> log; then
     check a_32_bit_program_runs 0 "its own" "${with[@]}" ./where-32
+    if grep -q 'wrong ELF class' said && [ "$(wc -l < said)" = 1 ]; then
+        echo "ok a_32_bit_program_gets_the_loaders_notice"
+    else
+        echo "FAIL a_32_bit_program_gets_the_loaders_notice: $(head -c 300 said)"
+        bad=1
+    fi
 fi
 
 # Its malloc is in the program and wins; what it asks of libc is consistent.

@@ -26,7 +26,8 @@ for order in "$other:$TEST_PRELOAD" "$TEST_PRELOAD:$other"; do
     side=$([ "${order%%:*}" = "$other" ] && echo before || echo after)
     for segment in "" around; do
         for one in "prog_family names_with_libc_in_them_are_the_same_heap" "prog_settings threads_work" \
-            "prog_life libraries_come_and_go" "prog_memory a_program_may_close_every_descriptor"; do
+            "prog_life libraries_come_and_go" "prog_memory a_program_may_close_every_descriptor" \
+            "prog_memory malloc_trim_gives_memory_back"; do
             check "an_interposer_${side}_us${segment:+_in_a_segment}/${one#* }" "" \
                 env LD_PRELOAD="$order" ${segment:+HSHM_SEGMENT=$segment} HSHM_SIZE=1G "$TEST_BIN/${one% *}" "${one#* }"
         done
@@ -108,6 +109,20 @@ C
 cc -o opens opens.c || exit 1
 check a_program_may_open_the_library_itself fine env HSHM_SEGMENT=around ./opens "$TEST_PRELOAD"
 check a_program_may_open_the_library_for_all fine env HSHM_SEGMENT=around ./opens "$TEST_PRELOAD" global
+
+# ---- a /dev/shm where nothing may be executed, as in many containers --------------------------------
+if [ "$(id -u)" = 0 ] && unshare --mount mount -t tmpfs -o noexec tmpfs /dev/shm 2> /dev/null; then
+    unshare --mount sh -c 'mount -t tmpfs -o noexec tmpfs /dev/shm && exec "$@"' sh \
+        env LD_PRELOAD="$TEST_PRELOAD" HSHM_SEGMENT=around "$TEST_BIN/prog_memory" code_runs_in_a_block 2> said
+    if [ $? = 1 ] && grep -q 'code in heap memory is refused.*noexec' said && grep -q 'errno 13' said; then
+        echo "ok code_in_a_block_is_refused_with_a_line_where_the_file_system_says_noexec"
+    else
+        echo "FAIL code_in_a_block_is_refused_with_a_line_where_the_file_system_says_noexec: $(head -c 300 said)"
+        bad=1
+    fi
+else
+    echo "skipped code_in_a_block_is_refused_with_a_line_where_the_file_system_says_noexec needs root"
+fi
 
 # ---- loaded into a set-user-ID program -----------------------------------------------------------
 # The loader takes a preload there only from a trusted folder, by its name, with the set-user-ID bit:
