@@ -1,4 +1,4 @@
-# make                  build/libhshm_preload.so and build/hshm           (CC=clang works too)
+# make                  build/libhshm_preload.so, libhshm.so and .a, hshm  (CC=clang works too)
 # make check            every test, within minutes                        (T=page: only those matching)
 # make check-unit       only the unit tests     (SAN=address|undefined|thread|address,undefined)
 # make check-san        the unit tests under ASan+UBSan and under TSan
@@ -15,6 +15,7 @@
 
 VERSION := 0.1.0
 SONAME  := libhshm_preload.so.0
+API_SONAME := libhshm.so.0
 
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
@@ -85,16 +86,18 @@ link    = $(CC) -pthread $(HARDEN) $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 
 CORE_SRC    := $(wildcard allocators/*.c config/*.c)
 PRELOAD_SRC := $(filter-out config/options_print.c, $(wildcard preload/*.c gpu_hooks/*.c) $(CORE_SRC))
+API_SRC     := $(wildcard api/*.c) $(filter-out config/options_print.c, $(CORE_SRC))
 TOOL_SRC    := $(wildcard tool/*.c) $(CORE_SRC)
 UNIT_SRC    := $(wildcard tests/unit/*.c)
 PROCESS_SRC := $(wildcard tests/process/test_*.c tests/stress/test_*.c)
 PROG_SRC    := $(wildcard tests/process/prog_*.c tests/stress/prog_*.c)
 LIB_SRC     := $(wildcard tests/process/lib_*.c)
-C_SRC       := $(sort $(PRELOAD_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROCESS_SRC) $(PROG_SRC) $(LIB_SRC))
+C_SRC       := $(sort $(PRELOAD_SRC) $(API_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROCESS_SRC) $(PROG_SRC) $(LIB_SRC))
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 
 PRELOAD       := $(B)/libhshm_preload.so
+API           := $(B)/libhshm.so $(B)/libhshm.a
 TOOL          := $(B)/hshm
 UNIT_TESTS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 UNIT_SUPPORT  := $(call objects,$(filter-out tests/unit/test_%,$(UNIT_SRC)))
@@ -102,12 +105,24 @@ PROCESS_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(PROCESS_SRC))
 PROGS         := $(patsubst %.c,$(B)/tests/%,$(notdir $(PROG_SRC)))
 LIBS          := $(patsubst %.c,$(B)/tests/%.so,$(notdir $(LIB_SRC)))
 
-all: $(if $(wildcard preload/*.c),$(PRELOAD)) $(if $(wildcard tool/*.c),$(TOOL)) \
+all: $(if $(wildcard preload/*.c),$(PRELOAD)) $(API) $(if $(wildcard tool/*.c),$(TOOL)) \
      $(if $(SAN),$(UNIT_TESTS))
 
 $(PRELOAD): $(call objects,$(PRELOAD_SRC)) preload/exports.map
 	$(link) $(PRELOAD_LDFLAGS) $(filter %.o,$^) -o $@
 	@ln -sf $(@F) $(@D)/$(SONAME)
+
+$(B)/libhshm.so: $(call objects,$(API_SRC)) api/exports.map
+	$(link) -shared -Wl,-soname,$(API_SONAME) -Wl,-z,nodelete -Wl,--version-script=api/exports.map \
+	  $(filter %.o,$^) -o $@
+	@ln -sf $(@F) $(@D)/$(API_SONAME)
+
+# One object in which only the interface is seen: a program may have functions of our names.
+$(B)/libhshm.a: $(call objects,$(API_SRC))
+	$(LD) -r $^ -o $(O)/libhshm.o
+	objcopy --localize-hidden $(O)/libhshm.o
+	@rm -f $@
+	$(AR) rcs $@ $(O)/libhshm.o
 
 $(TOOL): $(call objects,$(TOOL_SRC))
 	$(link) $(filter %.o,$^) $(TOOL_LIBS) $(LDLIBS) -o $@
@@ -134,13 +149,18 @@ $(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
 	@mkdir -p $(@D)
 	$(link) $< -lcriterion -o $@
 
+# These use hshm.h.
+$(B)/tests/prog_api $(B)/tests/prog_api_sync: $(B)/tests/%: $(O)/tests/process/%.o $(B)/libhshm.so
+	@mkdir -p $(@D)
+	$(link) $< -L$(B) -lhshm -Wl,-rpath,'$$ORIGIN/..' -o $@
+
 # The programs they run know only malloc and free; prog_*_static is linked statically.
 define program
 $(B)/tests/$(basename $(notdir $(1))): $(call objects,$(1))
 	@mkdir -p $$(@D)
 	$$(link) $(if $(findstring _static.c,$(1)),-static) $$< -ldl -o $$@
 endef
-$(foreach p,$(PROG_SRC),$(eval $(call program,$(p))))
+$(foreach p,$(filter-out tests/process/prog_api%,$(PROG_SRC)),$(eval $(call program,$(p))))
 $(B)/tests/lib_%.so: $(O)/tests/process/lib_%.o
 	@mkdir -p $(@D)
 	$(link) -shared $< -o $@
@@ -265,7 +285,8 @@ FISH_COMP := $(wildcard packaging/completions/hshm.fish)
 D          = $(DESTDIR)
 
 # Every file that install makes; uninstall removes exactly these.
-INSTALLED := $(addprefix $(LIBDIR)/,libhshm_preload.so.$(VERSION) $(SONAME) libhshm_preload.so pkgconfig/hshm.pc) \
+INSTALLED := $(addprefix $(LIBDIR)/,libhshm_preload.so.$(VERSION) $(SONAME) libhshm_preload.so \
+    libhshm.so.$(VERSION) $(API_SONAME) libhshm.so libhshm.a pkgconfig/hshm.pc) \
   $(BINDIR)/hshm $(addprefix $(INCDIR)/,$(HEADERS)) \
   $(foreach m,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
   $(if $(BASH_COMP),$(DATADIR)/bash-completion/completions/hshm) \
@@ -278,12 +299,17 @@ install: all
 	$(put) 755 $(PRELOAD) $(D)$(LIBDIR)/libhshm_preload.so.$(VERSION)
 	ln -sf libhshm_preload.so.$(VERSION) $(D)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(D)$(LIBDIR)/libhshm_preload.so
+	$(put) 755 $(B)/libhshm.so $(D)$(LIBDIR)/libhshm.so.$(VERSION)
+	ln -sf libhshm.so.$(VERSION) $(D)$(LIBDIR)/$(API_SONAME)
+	ln -sf $(API_SONAME) $(D)$(LIBDIR)/libhshm.so
+	$(put) 644 $(B)/libhshm.a $(D)$(LIBDIR)/libhshm.a
 	$(put) 755 $(TOOL) $(D)$(BINDIR)/hshm
 	@mkdir -p $(D)$(LIBDIR)/pkgconfig
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCDIR)' \
 	  'preload=$${libdir}/libhshm_preload.so' '' 'Name: hshm' \
 	  'Description: malloc from a named shared-memory segment, for unmodified programs' \
-	  'Version: $(VERSION)' 'Cflags: -I$${includedir}' > $(D)$(LIBDIR)/pkgconfig/hshm.pc
+	  'Version: $(VERSION)' 'Cflags: -I$${includedir}' \
+	  'Libs: -L$${libdir} -lhshm' 'Libs.private: -pthread' > $(D)$(LIBDIR)/pkgconfig/hshm.pc
 	@for h in $(HEADERS); do $(put) 644 include/$$h $(D)$(INCDIR)/$$h || exit 1; done
 	@for m in $(MAN_PAGES); do $(put) 644 $$m $(D)$(MANDIR)/man$${m##*.}/$${m##*/} || exit 1; done
 	$(if $(BASH_COMP),$(put) 644 $(BASH_COMP) $(D)$(DATADIR)/bash-completion/completions/hshm)

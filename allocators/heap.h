@@ -102,6 +102,7 @@ struct mine {
     struct thread_cache *caches; /* also those whose thread has ended */
     uint32_t caches_idle;        /* how many of them have no thread */
     char *caches_top, *caches_end;
+    char *caches_areas; /* memory of the caches, each with the address of the one before */
     uint32_t records,
         records_used;        /* slice that new records come from, and how many it has given */
     struct delayed *delayed; /* HSHM_CHECK=full: a ring of blocks freed by the program */
@@ -125,9 +126,10 @@ struct heap {
     uint64_t chunk_count, first_chunk;
     uint64_t member_id;
     uint64_t mine_bytes;
-    bool shared;   /* a named segment; false: private memory of this process */
-    bool can_open; /* the file can (still) be opened by name */
-    bool unusable; /* damage was found: nothing new is allocated in it */
+    bool shared;    /* a named segment; false: private memory of this process */
+    bool can_open;  /* the file can (still) be opened by name */
+    bool read_only; /* mapped for reading, and no member */
+    bool unusable;  /* damage was found: nothing new is allocated in it */
     uint64_t device, inode;
     uint64_t limit_pages, member_limit_pages; /* HSHM_SIZE, HSHM_MEMBER_SIZE in OS pages; 0 none */
     int64_t purge_delay_ms;

@@ -92,6 +92,11 @@ again:
         /* acquire: pairs with the CAS of whoever changed the list */
         if (get_acquire(*to) != link)
             goto again;
+        if (h->read_only && is_removed(state)) {
+            to = &e->next;
+            link = next & ~LINK_MARK;
+            continue;
+        }
         if (is_removed(state) || next & LINK_MARK) {
             if (!unlink_entry(to, &link, e, next))
                 goto again;

@@ -215,7 +215,7 @@ long name_publish(struct thread_cache *tc, const char *name, void *p, uint64_t b
         return rc < 0 ? rc : -EEXIST;
     if (get(m.slice->kind) == SLICE_LARGE)
         put(slice_shared, m.slice->shared, 1);
-    *shared = get(m.slice->shared);
+    *shared = h->shared && get(m.slice->shared);
     return 0;
 }
 

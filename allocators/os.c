@@ -238,10 +238,10 @@ bool os_lock_held(long fd, uint64_t byte)
 
 long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind, bool noreserve)
 {
-    int flags = MAP_FIXED_NOREPLACE | (kind == OS_MAP_SHARED ? MAP_SHARED : MAP_PRIVATE) |
+    int flags = MAP_FIXED_NOREPLACE | (kind == OS_MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) |
                 (fd < 0 ? MAP_ANONYMOUS : 0) | (noreserve ? MAP_NORESERVE : 0);
-    long got =
-        os_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, (long)off);
+    int access = kind == OS_MAP_READ ? PROT_READ : PROT_READ | PROT_WRITE;
+    long got = os_call(SYS_mmap, (long)at, (long)bytes, access, flags, fd, (long)off);
     if (got < 0 && got > -4096)
         return got;
     if ((void *)got != at) { /* a kernel before 4.17 takes the address as a hint */

@@ -44,7 +44,7 @@ bool os_lock_any(long fd, uint64_t byte, uint64_t n);
 bool os_lock_held(long fd, uint64_t byte); /* by another open file description; true if unknown */
 
 /* ---- memory ---------------------------------------------------------------- */
-enum os_map { OS_MAP_SHARED, OS_MAP_PRIVATE };
+enum os_map { OS_MAP_SHARED, OS_MAP_PRIVATE, OS_MAP_READ };
 /* Map at exactly 'at' without replacing anything; fd < 0: anonymous.  Returns 0 or -E. */
 long os_map_at(void *at, uint64_t bytes, long fd, uint64_t off, enum os_map kind, bool noreserve);
 long os_map_over(void *at, uint64_t bytes);    /* fresh private memory over whatever is there */

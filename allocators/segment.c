@@ -1,5 +1,6 @@
 #include "allocators/segment.h"
 #include "allocators/commit.h"
+#include "allocators/thread_cache.h"
 #include "config/log.h"
 
 #include <errno.h>
@@ -8,6 +9,14 @@
 #include <sys/stat.h>
 
 #define TRIES 64
+
+const char segment_is_there[] = "it is there already";
+const char segment_is_none[] = "there is none";
+const char segment_clashes[] = "its address is taken in this program";
+const char segment_is_unnamed[] = "it is no valid name";
+const char segment_no_permission[] = "no permission";
+const char segment_no_memory[] = "no memory, or no room for its addresses (RLIMIT_AS)";
+const char segment_no_room[] = "no room in its file system";
 
 /* ---- names ------------------------------------------------------------------------- */
 
@@ -370,7 +379,7 @@ static enum joined join_map(struct heap *h, long fd, const struct seg_header *he
     long rc = os_map_at((void *)header->base, header->window, fd, 0, OS_MAP_SHARED, true);
     if (rc < 0) {
         *why = rc == -ENOMEM ? "this program has no room for its addresses (RLIMIT_AS)"
-                             : "its address is taken in this program";
+                             : segment_clashes;
         return JOIN_REFUSED;
     }
     leave_out_of_dumps(header->base, header->window);
@@ -428,6 +437,10 @@ static enum joined segment_join(struct heap *h, const struct heap_config *c, lon
         *why = "it was found damaged";
         return JOIN_REFUSED;
     }
+    if (c->how == SEGMENT_MAKE) {
+        *why = segment_is_there;
+        return JOIN_REFUSED;
+    }
     return join_map(h, fd, &header, w, why);
 }
 
@@ -441,7 +454,7 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
         return false;
     }
     if (!segment_path(c->name, (uint64_t)os_euid(), h->path, sizeof h->path)) {
-        *why = "it is no valid name";
+        *why = segment_is_unnamed;
         return false;
     }
     enum joined joined = JOIN_AGAIN;
@@ -450,16 +463,17 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
         if (fd >= 0) {
             joined = segment_join(h, c, fd, &w, why);
             os_close(fd);
-        } else if (fd == -ENOENT) {
+        } else if (fd == -ENOENT && c->how != SEGMENT_JOIN) {
             fd = segment_create(h, c, &w);
             joined = fd > 0 ? JOINED : fd == 0 ? JOIN_AGAIN : JOIN_REFUSED;
         }
         if (fd < 0) {
-            *why = fd == -EACCES   ? "no permission"
+            *why = fd == -EACCES   ? segment_no_permission
+                   : fd == -ENOENT ? segment_is_none
                    : fd == -ELOOP  ? "it is a symbolic link"
-                   : fd == -ENOSPC ? "no room in its file system"
+                   : fd == -ENOSPC ? segment_no_room
                    : fd == -EFBIG  ? "RLIMIT_FSIZE is too small for it"
-                   : fd == -ENOMEM ? "no memory, or no room for its addresses (RLIMIT_AS)"
+                   : fd == -ENOMEM ? segment_no_memory
                                    : log_error_name((int)fd);
             joined = JOIN_REFUSED;
         }
@@ -497,6 +511,58 @@ bool segment_rejoin(struct heap *h, const struct heap_config *c)
     member_describe(h, member_slot(id), c->program, parent);
     h->mine->member_id = id;
     return true;
+}
+
+/* ---- reading only ------------------------------------------------------------------------- */
+
+static const char *read_map(struct heap *h, long fd)
+{
+    struct os_file file;
+    struct seg_header header;
+    const char *why;
+    if (os_fstat(fd, &file) < 0 || os_pread(fd, &header, sizeof header, 0) != (long)sizeof header)
+        return "it is not a segment";
+    if ((why = segment_validate(&header, file.bytes)))
+        return why;
+    long rc = os_map_at((void *)header.base, header.window, fd, 0, OS_MAP_READ, true);
+    if (rc < 0)
+        return rc == -ENOMEM ? segment_no_memory : segment_clashes;
+    h->device = file.device;
+    h->inode = file.inode;
+    view_set(h, header.base, &header);
+    view_open(h);
+    return NULL;
+}
+
+bool segment_read(struct heap *h, const char *name, const char **why)
+{
+    *why = segment_is_unnamed;
+    if (!segment_path(name, (uint64_t)os_euid(), h->path, sizeof h->path))
+        return false;
+    long fd = os_open(h->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    *why = fd == -ENOENT   ? segment_is_none
+           : fd == -EACCES ? segment_no_permission
+           : fd < 0        ? log_error_name((int)fd)
+                           : read_map(h, fd);
+    if (fd >= 0)
+        os_close(fd);
+    h->shared = h->read_only = true;
+    return *why == NULL;
+}
+
+void segment_detach(struct heap *h)
+{
+    struct witness w = { h->live_page };
+    if (!h->read_only)
+        segment_leave(h);
+    for (char *area = h->mine ? h->mine->caches_areas : NULL, *next; area; area = next) {
+        next = *(char **)(void *)area;
+        os_unmap(area, CACHES_BYTES);
+    }
+    if (h->mine)
+        os_unmap(h->mine, h->mine_bytes);
+    forget(h, (uint64_t)h->header, h->header->window, &w);
+    *h = (struct heap){ 0 };
 }
 
 /* ---- leaving, removing --------------------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
 #define SEGMENT_DIR    "/dev/shm"
 #define SEGMENT_PREFIX "hshm1-" /* then uid, '-', name */
 
+enum segment_how { SEGMENT_JOIN_OR_MAKE = 0, SEGMENT_MAKE, SEGMENT_JOIN };
+
 struct heap_config {
     const char *name; /* as HSHM_SEGMENT, expanded; "" for a private heap */
     const char *program;
@@ -17,7 +19,12 @@ struct heap_config {
     unsigned mode;
     bool persist, reclaim, reserve, zero, check;
     int64_t purge_delay_ms;
+    enum segment_how how;
 };
+
+/* Why a segment was not attached, where callers want to know: compare by address. */
+extern const char segment_is_there[], segment_is_none[], segment_clashes[], segment_is_unnamed[],
+    segment_no_permission[], segment_no_memory[], segment_no_room[];
 
 /* Path of the file of a segment name; false if it is no name or too long. */
 bool segment_path(const char *name, uint64_t uid, char *path, size_t size);
@@ -27,6 +34,11 @@ bool segment_path(const char *name, uint64_t uid, char *path, size_t size);
 bool segment_attach(struct heap *h, const struct heap_config *config, const char **why);
 /* The same without a name: private memory of this process. */
 bool segment_private(struct heap *h, const struct heap_config *config);
+
+/* Map a segment for reading only: nobody's member, so it keeps nothing alive. */
+bool segment_read(struct heap *h, const char *name, const char **why);
+/* Undo segment_attach() or segment_read(): nothing of it may be touched any more. */
+void segment_detach(struct heap *h);
 
 /* A forked child that no wrapper saw takes a place of its own. */
 bool segment_rejoin(struct heap *h, const struct heap_config *config);

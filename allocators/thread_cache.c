@@ -369,8 +369,6 @@ void cache_free(struct thread_cache *tc, struct slice *d, uint64_t off)
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-#define CACHES_BYTES (UINT64_C(64) << 10)
-
 /* A record in the segment.  Lock held. */
 static struct thread_record *record_make(struct heap *h)
 {
@@ -413,7 +411,9 @@ static struct thread_cache *cache_storage(struct heap *h, bool shared)
             return NULL;
         if (h->shared)
             os_advise(more, CACHES_BYTES, 18 /* MADV_WIPEONFORK */);
-        m->caches_top = more;
+        *(char **)(void *)more = m->caches_areas;
+        m->caches_areas = more;
+        m->caches_top = more + 64;
         m->caches_end = more + CACHES_BYTES;
     }
     struct thread_cache *tc = (struct thread_cache *)(void *)m->caches_top;

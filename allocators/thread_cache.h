@@ -27,6 +27,8 @@ void cache_stop(struct thread_cache *tc);
 /* Merge what others freed and give all empty pages back. */
 void cache_sweep_all(struct thread_cache *tc);
 
+#define CACHES_BYTES (UINT64_C(64) << 10) /* memory of caches is got in such areas */
+
 /* Caches of threads that are not in a forked child of a private heap. */
 void caches_orphaned(struct heap *h, struct thread_cache *own);
 

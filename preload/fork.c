@@ -84,6 +84,7 @@ static void child(void)
             preload_mode = MODE_LIBC; /* sandboxed, or without the right to the file */
     } else {
         private_fork_child(&main_heap, &snapshot, tls_state.own);
+        tls_state.shared = NULL; /* waits for any thread that needs one */
         modes_after_fork();
     }
 }

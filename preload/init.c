@@ -1,6 +1,7 @@
 /* init.c - from nothing to a heap, in the first call that needs one. */
 #include "allocators/recover.h"
 #include "allocators/segment.h"
+#include "allocators/settings.h"
 #include "allocators/thread_cache.h"
 #include "config/log.h"
 #include "preload/preload.h"
@@ -55,43 +56,6 @@ static char **start_vectors(const char **program)
     return argv + argc + 1;
 }
 
-static uint64_t size_limit(uint64_t whole)
-{
-    uint64_t most = os_ram_bytes() / 2; /* the default is half of either */
-    uint64_t limit = (uint64_t)option_bytes(OPT_SIZE, (int64_t)whole);
-    if (!option_is_set(OPT_SIZE) && limit > most)
-        limit = most;
-    return limit < OS_PAGE * 256 ? OS_PAGE * 256 : limit;
-}
-
-static uint64_t member_limit(uint64_t whole)
-{
-    return (uint64_t)option_bytes(OPT_MEMBER_SIZE, (int64_t)whole);
-}
-
-static uint64_t warm_limit(uint64_t whole)
-{
-    return (uint64_t)option_bytes(OPT_WARM, (int64_t)whole);
-}
-
-static void config_fill(void)
-{
-    config = (struct heap_config){
-        .name = option_text(OPT_SEGMENT),
-        .program = preload_program,
-        .limit = size_limit,
-        .member_limit = member_limit,
-        .warm = warm_limit,
-        .mode = (unsigned)option_number(OPT_MODE),
-        .persist = option_number(OPT_PERSIST),
-        .reclaim = option_number(OPT_EXIT) == EXIT_RECLAIM,
-        .reserve = option_number(OPT_COMMIT) == COMMIT_RESERVE,
-        .zero = option_number(OPT_ZERO),
-        .check = option_number(OPT_CHECK) == CHECK_FULL,
-        .purge_delay_ms = option_number(OPT_PURGE_DELAY),
-    };
-}
-
 /* Programs overwrite their argv to set a title: keep a copy. */
 static const char *copy_name(const char *path)
 {
@@ -121,7 +85,7 @@ static void keep_message(const char *line)
 static enum preload_mode attach(void)
 {
     const char *why = "";
-    config_fill();
+    settings_fill(&config, preload_program);
     if (config.name[0] && segment_attach(&main_heap, &config, &why)) {
         log_verbose("joined segment %s at %p as member %u", main_heap.name, (void *)main_heap.base,
                     member_slot(main_heap.member_id));
@@ -187,12 +151,14 @@ void preload_start(void)
 static void thread_ends(void *cache)
 {
     (void)cache;
-    struct thread_cache *tc = tls_state.own;
+    struct thread_cache *tc = tls_state.own, *shared = tls_state.shared;
     tls_cache = &no_cache;
-    tls_state.own = NULL;
+    tls_state.own = tls_state.shared = NULL;
     tls_state.ended = true;
     if (tc && tc->id)
         cache_end(tc);
+    if (shared && shared->id)
+        cache_end(shared);
 }
 
 static void watch_thread_end(struct thread_cache *tc)
@@ -226,7 +192,7 @@ static bool rejoin(void)
 void member_identity_changed(void)
 {
     tls_cache = &no_cache;
-    tls_state.own = NULL;
+    tls_state.own = tls_state.shared = NULL;
     modes_after_fork();
     sigbus_after_fork();
 }
@@ -266,6 +232,37 @@ void cache_put(struct thread_cache *tc)
     if (unlikely(tls_state.ended))
         cache_end(tc);
 }
+
+/* ---- for libhshm ------------------------------------------------------------------------------ */
+
+static struct heap *table_heap(void)
+{
+    struct thread_cache *tc = cache_get();
+    if (tc)
+        cache_put(tc);
+    return preload_mode == MODE_HEAP ? &main_heap : NULL;
+}
+
+static struct thread_cache *table_cache(void)
+{
+    struct thread_cache *tc = cache_get(); /* joins, and watches the thread's end */
+    if (!tc || tls_state.ended)
+        return NULL;
+    if (!tls_state.shared || !tls_state.shared->id)
+        tls_state.shared = cache_make_shared(&main_heap);
+    return tls_state.shared;
+}
+
+/* What libhshm looks for, to use this heap and no second one. */
+EXPORT const struct heap_table hshm_table_1 = { HEAP_TABLE_VERSION,
+                                                sizeof(struct heap_table),
+                                                sizeof(struct heap),
+                                                sizeof(struct mine),
+                                                sizeof(struct thread_cache),
+                                                SEG_FORMAT,
+                                                table_heap,
+                                                table_cache,
+                                                &config };
 
 /* ---- constructor, destructor ------------------------------------------------------------------- */
 

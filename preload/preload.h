@@ -29,12 +29,13 @@ extern enum preload_mode preload_mode;
 extern __thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec")));
 struct thread_state {
     struct thread_cache *own;
-    uint32_t libc_depth; /* > 0: blocks made now are libc's own affair, see libc_blocks.c */
-    bool ended;          /* its destructors have run: nothing may be cached any more */
-    bool tracing;        /* inside trace.c: what it allocates is not recorded */
-    bool starting;       /* inside preload_start() */
-    bool looking;        /* inside real_get() */
-    int64_t trace_left;  /* bytes until the next call site is recorded */
+    struct thread_cache *shared; /* of hshm.h's calls; NULL: none yet */
+    uint32_t libc_depth;         /* > 0: blocks made now are libc's own affair, see libc_blocks.c */
+    bool ended;                  /* its destructors have run: nothing may be cached any more */
+    bool tracing;                /* inside trace.c: what it allocates is not recorded */
+    bool starting;               /* inside preload_start() */
+    bool looking;                /* inside real_get() */
+    int64_t trace_left;          /* bytes until the next call site is recorded */
     uint64_t trace_random;
 };
 extern __thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));

@@ -1,0 +1,53 @@
+/* api.h - what the files of libhshm share.
+ *
+ * A segment that is open is a struct heap of the core.  The preload's, if there is
+ * one, is the preload's own struct heap, found through its table.
+ */
+#pragma once
+#include "allocators/heap.h"
+#include "allocators/segment.h"
+#include "include/hshm.h"
+
+#define API           __attribute__((visibility("default")))
+#define SEGMENTS_MAX  256
+#define SEGMENT_SHIFT 26 /* windows are multiples of 64 MiB and lie at multiples of their size */
+
+struct hshm_segment {
+    struct heap *heap;
+    struct heap own;
+    struct heap_config config; /* to join again after a fork */
+    char name[208];
+    uint32_t index, opens;
+    uint32_t check;  /* hshm_ptr_t.check of pointers into it */
+    uint64_t serial; /* of this opening; 0: the entry is unused */
+    bool is_default;
+};
+
+/* ---- segments.c ------------------------------------------------------------------------ */
+
+/* 'segment', or the default one for NULL; NULL and the error told: there is none. */
+struct hshm_segment *segment_get(struct hshm_segment *segment);
+struct hshm_segment *segment_of(const void *p);
+struct hshm_segment *segment_of_index(uint32_t index);
+/* By its base >> SEGMENT_SHIFT. */
+struct hshm_segment *segment_at_base(uint32_t base);
+/* After a fork the child joins anew.  False: it cannot. */
+bool segment_is_ours(struct hshm_segment *segment);
+/* Of the preload; NULL: there is none, or of another release. */
+const struct heap_table *preload_table(void);
+
+/* ---- threads.c --------------------------------------------------------------------------- */
+
+/* What the calling thread allocates from; NULL and the error told: no memory, or read only. */
+struct thread_cache *thread_cache_of(struct hshm_segment *segment);
+/* Forget what this thread has of it. */
+void thread_segment_closed(struct hshm_segment *segment);
+
+/* ---- errors.c ------------------------------------------------------------------------------ */
+
+/* Notes it for hshm_error() and returns it. */
+int fail(enum hshm_error error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What -E... of the core means here. */
+int fail_core(long rc, const char *what);
+/* No memory for 'size' bytes in the segment. */
+int fail_memory(struct hshm_segment *segment, size_t size);

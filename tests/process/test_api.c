@@ -1,0 +1,75 @@
+/* hshm.h, with the library alone and under the preload, where it uses the preload's heap. */
+#include "tests/process/run.h"
+
+#define ALONE(settings, check)                                                                     \
+    shell("exec timeout -k 1 100 env %s \"$BIN\"/prog_api " #check, settings)
+
+#define API(check)                                                                                 \
+    Test(api, check)                                                                               \
+    {                                                                                              \
+        assert_ran(ALONE("", check));                                                              \
+        assert_ran(run("HSHM_SEGMENT=names-" #check, "prog_api " #check));                         \
+    }
+
+API(segments_are_made_joined_and_removed)
+API(exclusive_means_that_nobody_else_has_made_it)
+API(a_joiner_waits_until_the_segment_is_there)
+API(many_made_in_a_race_are_all_open_at_once)
+API(read_only_finds_and_writes_nothing)
+API(segments_are_listed)
+API(members_that_are_killed_leave_the_others_running)
+API(allocation_keeps_its_promises)
+API(what_is_too_large_fails_and_the_heap_goes_on)
+API(small_blocks_do_not_leak)
+API(threads_come_and_go_without_limit)
+API(contexts_of_one_id_clash)
+API(pointers_mean_the_same_everywhere)
+API(names_are_shared_by_members)
+API(references_hold_a_block)
+API(published_block_belongs_to_its_name)
+API(blocks_change_hands)
+API(header_and_roots_are_found_by_all)
+API(leaks_are_seen)
+
+Test(api, the_default_is_the_preloads_segment)
+{
+    assert_ran(run("HSHM_SEGMENT=names-default", "prog_api the_default_is_the_preloads_segment"));
+    assert_ran(run("", "prog_api the_default_is_the_preloads_segment"));
+    assert_ran(ALONE("HSHM_SEGMENT=names-default", the_default_is_the_preloads_segment));
+}
+
+/* A symbol that goes away or changes breaks programs that are linked already: this list only
+ * grows, and a new version of the map begins with each release that adds to it. */
+Test(api, exports_are_those_that_were_promised)
+{
+    struct outcome o =
+        shell("nm -D --defined-only \"$BIN\"/../libhshm.so | sed 's/.* [TWBDA] //' | "
+              "sort | diff - tests/process/api.symbols");
+    cr_assert_str_eq(o.out, "", "%s", o.out);
+    o = shell("readelf -d \"$BIN\"/../libhshm.so | grep -c 'SONAME.*libhshm.so.0'");
+    cr_assert_str_eq(o.out, "1\n");
+}
+
+Test(api, header_is_plain_c11_and_cpp17)
+{
+    static const char flags[] = "-Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude";
+    struct outcome o =
+        shell("printf '#include <hshm.h>\\nint main(void) { int *p = HSHM_NEW(NULL, int); "
+              "p = HSHM_RESIZE_ARRAY(int, p, 3); HSHM_DELETE(p); return 0; }' > $TMPDIR/c; "
+              "cc -std=c11 -x c %s $TMPDIR/c && c++ -std=c++17 -x c++ %s $TMPDIR/c",
+              flags, flags);
+    cr_assert_eq(o.status, 0, "%s", o.err);
+}
+
+Test(api, static_library_shows_the_interface_alone)
+{
+    struct outcome o = shell("nm -g --defined-only \"$BIN\"/../libhshm.a | grep ' [TDBR] ' | "
+                             "grep -v ' T hshm_'");
+    cr_assert_str_eq(o.out, "", "%s", o.out);
+    o = shell("cd \"$BIN\" && cc -x c -o $TMPDIR/a - -x none ../libhshm.a -I $OLDPWD/include "
+              "-pthread <<'END'\n"
+              "#include <hshm.h>\nint main(void) { hshm_segment *s; "
+              "return hshm_open(\"names-static\", 0, &s) || !hshm_alloc(s, 9) || hshm_close(s); }\n"
+              "END\n$TMPDIR/a");
+    cr_assert_eq(o.status, 0, "%s", o.err);
+}
