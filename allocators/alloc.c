@@ -5,11 +5,11 @@
 #include "allocators/damage.h"
 #include "allocators/handed.h"
 #include "allocators/hold.h"
+#include "allocators/inherited.h"
 #include "allocators/large.h"
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
-#include "allocators/snapshot.h"
 #include "allocators/thread_cache.h"
 
 #include <string.h>
@@ -155,8 +155,12 @@ static bool relieve(struct thread_cache *tc)
     return true;
 }
 
+static void deferred_drain(struct thread_cache *tc);
+
 static void *small_alloc(struct thread_cache *tc, unsigned cls)
 {
+    if (unlikely(tc->heap->mine->deferred_count))
+        deferred_drain(tc);
     void *block = cache_refill(tc, cls);
     return likely(block != NULL) || !relieve(tc) ? block : cache_refill(tc, cls);
 }
@@ -299,6 +303,24 @@ static void checked_free(struct thread_cache *tc, struct slice *d, uint64_t off)
     release_delayed(tc, false);
 }
 
+/* Those whose child is gone. */
+static void deferred_drain(struct thread_cache *tc)
+{
+    struct heap *h = tc->heap;
+    for (uint64_t off; (off = deferred_take(h));)
+        release(tc, block_at(h, at_off(h, off), "free"), off);
+}
+
+/* A child has this block of another member too, or is ours and has it: see inherited.h. */
+static bool fork_takes_free(struct thread_cache *tc, struct slice *d, uint64_t off)
+{
+    struct heap *h = tc->heap;
+    uint64_t owner = word_member(get(h->chunks[chunk_of(slice_index(h, d))].word));
+    if (h->mine->deferred_count)
+        deferred_drain(tc);
+    return fork_drops_free(h, d, off) || (owner != h->member_id && fork_defers_free(h, d, off));
+}
+
 void heap_free(struct thread_cache *tc, void *p)
 {
     struct heap *h = tc->heap;
@@ -309,6 +331,8 @@ void heap_free(struct thread_cache *tc, void *p)
             canary_size(h, d, off, "free");
         inherited_free(h, d, off);
     } else if (unlikely(get(d->registered)) && block_free_taken(h, step_of(tc), d, off)) {
+        return;
+    } else if (unlikely(h->fork_matters) && fork_takes_free(tc, d, off)) {
         return;
     } else if (unlikely(canary_is_on(d))) {
         checked_free(tc, d, off);
@@ -328,7 +352,8 @@ static bool resize_in_place(struct heap *h, struct slice *d, size_t have, size_t
 {
     if (n <= have && n > have / 2)
         return true;
-    return get(d->kind) == SLICE_LARGE && n > CLASS_MAX && large_resize(h, d, n);
+    return get(d->kind) == SLICE_LARGE && n > CLASS_MAX &&
+           !is_held_by_both(h, d, slice_off(h, d)) && large_resize(h, d, n);
 }
 
 void *heap_realloc(struct thread_cache *tc, void *p, size_t n)

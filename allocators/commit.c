@@ -170,7 +170,7 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         }
     }
     if (zero)
-        *zero = clean;
+        *zero = clean && !h->shown_through;
     return true;
 }
 

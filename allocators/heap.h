@@ -80,6 +80,21 @@ struct delayed {
     uint64_t off, owner, bytes;
 };
 
+/* Where small snapshots are copied, see snapshot_copy.c. */
+#define POOLS       4
+#define POOL_MAX    (UINT64_C(4) << 20) /* larger copies are made in fresh memory */
+#define POOLS_BYTES (UINT64_C(8) << 20) /* all of them */
+struct pool {
+    char *write, *read; /* the same file, mapped shared (ours alone) and private (for the child) */
+    uint64_t bytes;
+    uint32_t hold;     /* entry + 1 of the hold whose snapshot is there; 0 none */
+    uint32_t used_seq; /* number of that hold */
+    uint64_t have[(POOL_MAX * 5 / 4 + (UINT64_C(1) << 20)) / OS_PAGE / 64]; /* pages with memory */
+};
+
+#define CACHES_BYTES                                                                               \
+    (UINT64_C(64) << 10) /* of thread caches; the first ones lie behind struct mine */
+
 struct mine {
     uint64_t member_id; /* 0: wiped, this process is an unknown child */
     uint32_t lock;      /* futex: 0 free, 1 taken, 2 taken and waited for */
@@ -88,6 +103,8 @@ struct mine {
     uint32_t hold_seq;    /* last hold we made: pages older than it may be held */
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
     uint64_t holds_looked_ns;
+    uint32_t holds_cleared_ms;
+    uint32_t hold_last; /* entry of our last hold + 1 */
     uint64_t group_ms, group_pages; /* see room.c: what was seen when, and is good for */
     uint64_t roomy_ms, roomy_bytes;
     uint32_t recovered_ms; /* when we last looked for dead members */
@@ -97,8 +114,10 @@ struct mine {
     struct page_list held;                 /* empty pages and freed large blocks under a hold */
     uint32_t held_purged;                  /* up to this one of them the memory was given back */
     uint64_t held_bytes;                   /* what those behind it have, at most */
-    char *spare;                           /* memory of the last small snapshot, see snapshot.c */
-    uint64_t spare_bytes;
+    struct pool pools[POOLS];
+    uint32_t child_slot; /* of our last child + 1 */
+    uint64_t *deferred;  /* offsets of blocks whose free waits for a child, see inherited.h */
+    uint64_t deferred_count, deferred_room, deferred_at;
     struct thread_cache *caches; /* also those whose thread has ended */
     uint32_t caches_idle;        /* how many of them have no thread */
     char *caches_top, *caches_end;
@@ -139,8 +158,16 @@ struct heap {
     bool zero;                /* HSHM_ZERO */
     bool check;               /* HSHM_CHECK=full */
     char *live_page;          /* the mapping that keeps our liveness lock */
-    struct slice **inherited; /* [chunk_count]: descriptors of a parent's chunk as they were at the
-                                 fork; the pages they call used are our private copies */
+    bool fork_matters;        /* a fork was here: blocks of others need a look when freed */
+    bool asleep;              /* a forked child that has not used the heap yet, see member_wake() */
+    bool shown_through;       /* free memory may show what others write: nothing is known zero */
+    bool inherited_file;      /* some of what is inherited is mapped from a file, privately */
+    uint32_t before_fork;     /* what was made before this number was so before our fork; 0: none */
+    struct slice **inherited; /* [chunk - first_chunk], inherited_chunks of them: descriptors of a
+                                 parent's chunk as they were at the fork; the pages they call used
+                                 are our private copies */
+    uint64_t inherited_chunks;
+    uint64_t **dropped; /* [chunk]: addresses whose free was dropped, see inherited.h */
     char path[256];
     char name[208];
 };
@@ -277,6 +304,10 @@ struct guard {
 };
 struct guard heap_lock(struct heap *h);
 void heap_unlock(struct heap *h, struct guard g);
+
+/* What a child runs until it is back in the program lies together, as does what is
+ * written at a fork: each OS page of either costs a fault in every child. */
+#define AT_FORK(kind) __attribute__((section(kind ".at_fork")))
 
 extern struct heap main_heap;
 

@@ -71,6 +71,8 @@ bool hold_look(struct heap *h)
 static void held_purge(struct heap *h, struct slice *d)
 {
     uint32_t first = slice_index(h, d), c = chunk_of(first);
+    if (own_get(d->view_last)) /* a child reads it here (HSHM_FORK=view) */
+        return;
     uint64_t word = get(h->chunks[c].word);
     if (word_state(word) == CHUNK_HUGE) {
         for (uint32_t n = word_length(word), i = 0; i < n; i++)
@@ -84,6 +86,8 @@ static void held_purge(struct heap *h, struct slice *d)
 static uint64_t held_bytes(struct heap *h, struct slice *d)
 {
     uint32_t first = slice_index(h, d);
+    if (own_get(d->view_last))
+        return 0;
     if (own_get(d->kind) == SLICE_LARGE)
         return own_get(d->bytes);
     uint64_t pages = 0;
@@ -132,36 +136,95 @@ void held_sweep(struct heap *h)
     }
 }
 
-int hold_make(struct heap *h, uint32_t *seq, struct witness *w)
+/* ---- making one ------------------------------------------------------------------ */
+
+/* Entry 'i' for hold 'seq', if its byte can be locked.  One in use whose byte
+ * nobody has is an ended hold that no one has noticed yet. */
+static bool hold_take(struct heap *h, long fd, uint64_t i, uint32_t seq)
+{
+    uint64_t state = get_acquire(h->holds[i].state);
+    if (os_lock(fd, LOCK_HOLD(i)) < 0)
+        return false;
+    /* With the lock held nobody takes the new hold for ended. */
+    while (!cas(hold_state, h->holds[i].state, &state, 1 | (uint64_t)seq << 8))
+        if (hold_in_use(state)) { /* somebody else's, made and ended since we looked */
+            os_unlock(fd, LOCK_HOLD(i));
+            return false;
+        }
+    if (hold_in_use(state))
+        fetch_sub(holds_live, h->header->holds_live, 1);
+    put(hold_facts, h->holds[i].creator, h->member_id);
+    put(hold_facts, h->holds[i].bytes, 0);
+    put(hold_facts, h->holds[i].made_ms, os_now_ms());
+    return true;
+}
+
+static int take_free_entry(struct heap *h, long fd, uint32_t seq)
+{
+    uint64_t high = get_acquire(h->header->holds_high);
+    for (uint64_t i = 0; i < high; i++)
+        if (!hold_in_use(get(h->holds[i].state)) && hold_take(h, fd, i, seq))
+            return (int)i;
+    return -1;
+}
+
+static int take_new_entry(struct heap *h, long fd, uint32_t seq)
+{
+    for (;;) {
+        uint64_t high = get_acquire(h->header->holds_high), i = high;
+        if (i >= HOLD_MAX || !commit_metadata(h, SEG_HOLDS_OFF + i * sizeof(struct seg_hold),
+                                              sizeof(struct seg_hold)))
+            return -1;
+        if (cas(holds_high, h->header->holds_high, &high, i + 1) && hold_take(h, fd, i, seq))
+            return (int)i;
+    }
+}
+
+#define CLEAR_EVERY_MS 10
+
+/* The entry of our last hold first: mostly that child is gone.  Then those known
+ * to be free; ended ones are looked for now and then, and before giving up. */
+static int take_entry(struct heap *h, long fd, uint32_t seq)
+{
+    struct mine *m = h->mine;
+    uint32_t now = (uint32_t)os_now_ms();
+    if (m->hold_last && hold_take(h, fd, m->hold_last - 1, seq))
+        return (int)m->hold_last - 1;
+    int i = take_free_entry(h, fd, seq);
+    if (i < 0 && now - m->holds_cleared_ms >= CLEAR_EVERY_MS) {
+        m->holds_cleared_ms = now;
+        m->holds_looked_ns = 0;
+        hold_look(h);
+        i = take_free_entry(h, fd, seq);
+    }
+    if (i < 0)
+        i = take_new_entry(h, fd, seq);
+    if (i < 0) {
+        m->holds_looked_ns = 0;
+        hold_look(h);
+        i = take_free_entry(h, fd, seq);
+    }
+    return i;
+}
+
+int hold_make(struct heap *h, long fd, uint32_t *seq, struct witness *w)
 {
     *seq = (uint32_t)fetch_add(hold_seq, h->header->hold_seq, 1) + 1;
     /* Before the entry: if we die in between, the count errs on the high side.  One
      * too low would become 0, "no hold lives", while another one does. */
     fetch_add(holds_live, h->header->holds_live, 1);
-    for (uint32_t i = 0; i < HOLD_MAX; i++) {
-        uint64_t high = get_acquire(h->header->holds_high);
-        if (i >= high) {
-            if (!commit_metadata(h, SEG_HOLDS_OFF + i * sizeof(struct seg_hold),
-                                 sizeof(struct seg_hold)))
-                break;
-            while (high <= i && !cas(holds_high, h->header->holds_high, &high, i + 1))
-                ;
-        }
-        uint64_t state = get(h->holds[i].state);
-        /* The lock first: a hold in use without one is taken for ended. */
-        if (hold_in_use(state) || !witness_make(h->path, h->inode, LOCK_HOLD(i), true, w))
-            continue;
-        if (!cas(hold_state, h->holds[i].state, &state, 1 | (uint64_t)*seq << 8)) {
-            witness_drop(w);
-            continue;
-        }
-        put(hold_facts, h->holds[i].seq, *seq);
-        put(hold_facts, h->holds[i].creator, h->member_id);
-        put(hold_facts, h->holds[i].made_ms, os_now_ms());
-        return (int)i;
+    int i = take_entry(h, fd, *seq);
+    if (i < 0) {
+        os_close(fd);
+        fetch_sub(holds_live, h->header->holds_live, 1);
+        return -1;
     }
-    fetch_sub(holds_live, h->header->holds_live, 1);
-    return -1;
+    if (!witness_keep(fd, true, w)) {
+        hold_end(h, i);
+        return -1;
+    }
+    h->mine->hold_last = (uint32_t)i + 1;
+    return i;
 }
 
 void hold_end(struct heap *h, int hold)

@@ -28,6 +28,7 @@ void held_add(struct heap *h, struct slice *d);
 /* Give back those whose holds have ended.  Lock held. */
 void held_sweep(struct heap *h);
 
-/* Make a hold and its lock; its entry's index, or -1. */
-int hold_make(struct heap *h, uint32_t *seq, struct witness *w);
+/* Make a hold, with its lock through an open description of the file, which is closed;
+ * its entry's index, or -1: so many live. */
+int hold_make(struct heap *h, long fd, uint32_t *seq, struct witness *w);
 void hold_end(struct heap *h, int hold);

@@ -23,6 +23,7 @@ static void describe(struct heap *h, struct slice *d, uint64_t bytes, uint32_t s
     own_put(large_make, d->hold_last, 0);
     own_put(large_make, d->shared, 0);
     put(large_make, d->registered, 0);
+    own_put(large_make, d->view_last, 0);
     put(page_owner, d->home, HOME_NOBODY);
     put(page_owner, d->owner, owner_pool(h));
     uint64_t gen = (get(d->remote) >> 8) + 1;
@@ -115,7 +116,7 @@ static void *huge_alloc(struct heap *h, uint64_t bytes, size_t align, bool growi
     put_release(large_kind, d->kind, SLICE_LARGE);
     chunk_huge_publish(h, first, n + room);
     if (zero)
-        *zero = clean;
+        *zero = clean && !h->shown_through;
     return at;
 }
 

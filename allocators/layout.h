@@ -9,7 +9,7 @@
  *   offset            size                   what
  *   0                 512 B                  struct seg_header
  *   SEG_NAMES_OFF     512 B                  struct seg_names
- *   SEG_HOLDS_OFF     64 KiB                 struct seg_hold[HOLD_MAX]
+ *   SEG_HOLDS_OFF     124 KiB                struct seg_hold[HOLD_MAX]
  *   SEG_UNUSED_OFF    32 KiB                 a bit for each name entry: unused
  *   SEG_MEMBERS_OFF   16 MiB                 struct seg_member[MEMBER_MAX], an OS page each
  *   SEG_BUCKETS_OFF   1 MiB                  names by hash: first entry of each bucket
@@ -45,7 +45,7 @@
 #define REGION_SHIFT  18 /* the largest page: free-list links never leave 256 KiB */
 
 #define MEMBER_MAX 4094
-#define HOLD_MAX   1024
+#define HOLD_MAX   3968
 #define WINDOW_MIN (UINT64_C(64) << 20)
 
 /* Where segments are mapped.  Free in every program we have looked at: above
@@ -189,7 +189,9 @@ struct seg_member {
     sh64_t quits;      /* 144  1: it was about to end by _exit(), or a child of its vfork() was */
     sh64_t named;      /* 152  1: it has used names, or taken blocks that others gave */
     sh64_t naming;     /* 160  steps in hand that change names */
-    sh64_t reserved[7];
+    sh64_t dropped;    /* 168  frees of a forked child that its parent's side is to do */
+    sh64_t deferred;   /* 176  blocks freed that wait for a forked child, see inherited.h */
+    sh64_t reserved[5];
     char name[32];     /* 224  program, NUL-terminated */
     char message[384]; /* 256  last line it had to say */
     sh64_t reserved1[431];
@@ -207,13 +209,11 @@ enum dumped { DUMPED_DEAD = 0, DUMPED_ALIVE = 1, DUMPED_STOPPED = 2 };
  * pages it covers are not allocated from.  Its life is a lock on its byte. */
 struct seg_hold {
     sh64_t state;   /*  0  0 free, 1 in use, | number of the hold << 8 */
-    sh64_t seq;     /*  8  seg_header.hold_seq when it was made */
-    sh64_t creator; /* 16  member id of the parent */
-    sh64_t bytes;   /* 24  what the snapshot copied */
-    sh64_t made_ms; /* 32 */
-    sh64_t reserved[3];
+    sh64_t creator; /*  8  member id of the parent */
+    sh64_t bytes;   /* 16  what the snapshot copied */
+    sh64_t made_ms; /* 24 */
 };
-SIZE(seg_hold, 64);
+SIZE(seg_hold, 32);
 
 /* ---- chunks ----------------------------------------------------------------
  *
@@ -341,7 +341,8 @@ struct slice {
     sh32_t registered; /* 112 blocks of it that have a name or change hands; may be too high */
     sh8_t shared;      /* 116 1: stays shared across fork, no snapshot covers it */
     sh8_t reserved0[3];
-    sh64_t reserved1;
+    sh32_t view_last; /* 120 newest hold whose child reads it here, not in a copy; 0 none */
+    sh32_t reserved1;
 };
 AT(slice, remote, 16);
 AT(slice, owner, 32);

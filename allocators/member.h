@@ -18,12 +18,23 @@ bool witness_make(const char *path, uint64_t inode, uint64_t byte, bool for_chil
                   struct witness *w);
 void witness_drop(struct witness *w);
 
+/* The same in steps, to try several bytes: an open description, or a negative error ... */
+long witness_open(const char *path, uint64_t inode);
+/* ... kept by a mapping, with whatever was locked through it, and closed. */
+bool witness_keep(long fd, bool for_children, struct witness *w);
+
 /* Take a free slot under 'state' (CHILD: for a child to be forked) with its lock;
  * the new member's id, or 0. */
 uint64_t member_take_slot(struct heap *h, const char *reopen, enum member_state state,
                           struct witness *w);
+/* The same for a child to be forked, by an open description of the file, which is closed. */
+uint64_t member_make_child(struct heap *h, long fd, struct witness *w);
 /* Fill in what people want to know. */
-void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_t parent);
+void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_t parent,
+                     uint64_t pid);
+/* A forked child is about to use the heap for the first time.  Until then nothing
+ * in the segment is its own, and its slot is free again as soon as its lock is gone. */
+void member_wake(struct heap *h);
 
 /* Is the member in this slot alive?  True when that cannot be known. */
 bool member_alive(struct heap *h, uint32_t slot);

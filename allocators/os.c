@@ -1,4 +1,5 @@
 #include "allocators/os.h"
+#include "allocators/heap.h"
 #include "allocators/layout.h"
 
 #include <errno.h>
@@ -112,6 +113,11 @@ long os_stat(const char *path, struct os_file *out)
         out);
 }
 
+long os_memfd(const char *name)
+{
+    return os_call(SYS_memfd_create, (long)name, MFD_CLOEXEC, 0, 0, 0, 0);
+}
+
 /* A file beyond RLIMIT_FSIZE is a fatal SIGXFSZ, even for a memfd: look first. */
 long os_truncate(long fd, uint64_t bytes)
 {
@@ -219,6 +225,14 @@ long os_lock(long fd, uint64_t byte)
     return os_call(SYS_fcntl, fd, F_OFD_SETLK, (long)&lock, 0, 0, 0);
 }
 
+long os_unlock(long fd, uint64_t byte)
+{
+    struct flock lock = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1
+    };
+    return os_call(SYS_fcntl, fd, F_OFD_SETLK, (long)&lock, 0, 0, 0);
+}
+
 bool os_lock_any(long fd, uint64_t byte, uint64_t n)
 {
     struct flock lock = {
@@ -281,12 +295,19 @@ void *os_map_page(long fd, bool for_children)
     return (void *)got;
 }
 
-void os_unmap(void *at, uint64_t bytes)
+void *os_map_file(long fd, uint64_t off, uint64_t bytes, enum os_map kind)
+{
+    int flags = (kind == OS_MAP_SHARED ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE;
+    long got = os_call(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, (long)off);
+    return got < 0 && got > -4096 ? NULL : (void *)got;
+}
+
+AT_FORK(".text") void os_unmap(void *at, uint64_t bytes)
 {
     os_call(SYS_munmap, (long)at, (long)bytes, 0, 0, 0, 0);
 }
 
-long os_move(void *from, uint64_t bytes, void *to)
+AT_FORK(".text") long os_move(void *from, uint64_t bytes, void *to)
 {
     long got = os_call(SYS_mremap, (long)from, (long)bytes, (long)bytes,
                        MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0);
@@ -404,14 +425,14 @@ long os_punch(long fd, uint64_t off, uint64_t bytes)
 
 /* ---- time, chance, threads -------------------------------------------------- */
 
-static uint64_t clock_ns(clockid_t clock)
+AT_FORK(".text") static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now = { 0 };
     clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-uint64_t os_now_ms(void)
+AT_FORK(".text") uint64_t os_now_ms(void)
 {
     return clock_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
 }
@@ -528,9 +549,22 @@ os_signals os_signals_block(void)
     return old;
 }
 
-void os_signals_restore(os_signals old)
+AT_FORK(".text") void os_signals_restore(os_signals old)
 {
     os_call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&old, 0, sizeof old, 0, 0);
+}
+
+os_signals os_signals_now(void)
+{
+    os_signals now = 0;
+    os_call(SYS_rt_sigprocmask, 0, 0, (long)&now, sizeof now, 0, 0);
+    return now;
+}
+
+/* The kernel reads the new mask before it finds that this is no way to set it. */
+bool os_is_readable(const void *at)
+{
+    return os_call(SYS_rt_sigprocmask, -1, (long)at, 0, sizeof(os_signals), 0, 0) != -EFAULT;
 }
 
 void os_futex_wait(uint32_t *word, uint32_t expected)

@@ -23,6 +23,7 @@ void os_close(long fd);
 long os_fstat(long fd, struct os_file *out);
 long os_stat(const char *path, struct os_file *out);
 long os_chmod(long fd, unsigned mode);
+long os_memfd(const char *name);
 long os_truncate(long fd, uint64_t bytes);
 long os_unlink(const char *path);
 long os_link_fd(long fd, const char *path); /* give a nameless file a name; -EEXIST if taken */
@@ -39,6 +40,7 @@ long os_space(const char *path, uint64_t *total, uint64_t *available);
 
 /* ---- locks: OFD write locks on one byte ----------------------------------- */
 long os_lock(long fd, uint64_t byte);
+long os_unlock(long fd, uint64_t byte);
 /* Is any byte of [byte, byte + n) locked? */
 bool os_lock_any(long fd, uint64_t byte, uint64_t n);
 bool os_lock_held(long fd, uint64_t byte); /* by another open file description; true if unknown */
@@ -51,6 +53,7 @@ long os_map_over(void *at, uint64_t bytes);    /* fresh private memory over what
 void *os_map(uint64_t bytes, bool noreserve);  /* private, anywhere; NULL if refused */
 void *os_map_header(long fd);                  /* the first page of a file, writable */
 void *os_map_page(long fd, bool for_children); /* one shared page of a file, to keep it open */
+void *os_map_file(long fd, uint64_t off, uint64_t bytes, enum os_map kind); /* NULL if refused */
 void os_unmap(void *at, uint64_t bytes);
 long os_move(void *from, uint64_t bytes, void *to); /* mremap over whatever is at 'to' */
 /* Back it now, on any kernel; -ENOMEM instead of SIGBUS.  Changes no byte. */
@@ -85,6 +88,9 @@ uint64_t os_rlimit(int which);
 typedef uint64_t os_signals;
 os_signals os_signals_block(void); /* all of them; returns what was blocked before */
 void os_signals_restore(os_signals old);
+os_signals os_signals_now(void);
+/* May 8 bytes there be read?  (Asks the kernel, harms nothing.) */
+bool os_is_readable(const void *at);
 void os_futex_wait(uint32_t *word, uint32_t expected);
 void os_futex_wake(uint32_t *word, int count);
 

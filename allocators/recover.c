@@ -517,6 +517,12 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, struct look *lo
         uint32_t by = state_recoverer(state) - 1;
         if (by == member_slot(h->member_id) || os_lock_held(fd, LOCK_MEMBER(by)))
             return false;
+    } else if (what ==
+               MEMBER_CHILD) { /* a forked child that never used the heap: nothing is its own */
+        uint64_t free = MEMBER_STATE(MEMBER_FREE, state_epoch(state), 0);
+        if (cas(member_state, m->state, &state, free))
+            fetch_add(members_ended, h->header->members_ended, 1);
+        return false;
     } else if (!grace_is_over(m, what)) {
         look->early = true;
         return false;

@@ -108,8 +108,8 @@ static void view_open(struct heap *h)
 
 bool mine_make(struct heap *h)
 {
-    h->mine_bytes =
-        round_up(sizeof(struct mine) + h->chunk_count * sizeof(struct chunk_info), OS_PAGE);
+    uint64_t chunks = h->chunk_count * sizeof(struct chunk_info);
+    h->mine_bytes = round_up(sizeof(struct mine) + chunks, OS_PAGE) + CACHES_BYTES;
     h->mine = os_map(h->mine_bytes, true);
     if (!h->mine)
         return false;
@@ -262,7 +262,7 @@ bool segment_private(struct heap *h, const struct heap_config *c)
     h->me = &h->members[0];
     apply_config(h, c, window);
     h->warm_pages = UINT64_MAX;
-    member_describe(h, 0, c->program, 0);
+    member_describe(h, 0, c->program, 0, (uint64_t)os_pid());
     strcpy(h->name, "(private)");
     if (!mine_make(h)) {
         os_unmap((void *)base, window);
@@ -488,7 +488,7 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
     size_t n = strlen(c->name);
     memcpy(h->name, c->name, n < sizeof h->name ? n + 1 : 0);
     apply_config(h, c, 0);
-    member_describe(h, member_slot(h->member_id), c->program, 0);
+    member_describe(h, member_slot(h->member_id), c->program, 0, (uint64_t)os_pid());
     if (!mine_make(h)) {
         *why = "no memory";
         forget(h, (uint64_t)h->header, h->header->window, &w);
@@ -508,7 +508,7 @@ bool segment_rejoin(struct heap *h, const struct heap_config *c)
     h->member_id = id;
     h->me = &h->members[member_slot(id)];
     h->live_page = w.page;
-    member_describe(h, member_slot(id), c->program, parent);
+    member_describe(h, member_slot(id), c->program, parent, (uint64_t)os_pid());
     h->mine->member_id = id;
     return true;
 }
@@ -633,9 +633,11 @@ void segment_leave(struct heap *h)
     if (!h->shared || h->mine->member_id != h->member_id)
         return;
     uint64_t state = get(h->me->state);
-    if (state_of(state) == MEMBER_LIVE &&
+    bool awake = state_of(state) == MEMBER_LIVE;
+    if ((awake || state_of(state) == MEMBER_CHILD) &&
         cas(member_state, h->me->state, &state,
-            MEMBER_STATE(MEMBER_LEAVING, member_epoch(h->member_id), 0)))
+            MEMBER_STATE(MEMBER_LEAVING, member_epoch(h->member_id), 0)) &&
+        awake)
         fetch_add(leavers, h->header->leavers, 1);
     if (h->header->persist || !h->can_open)
         return;

@@ -405,6 +405,10 @@ static struct thread_record *record_make(struct heap *h)
 static struct thread_cache *cache_storage(struct heap *h, bool shared)
 {
     struct mine *m = h->mine;
+    if (!m->caches_end) {
+        m->caches_end = (char *)m + h->mine_bytes;
+        m->caches_top = m->caches_end - CACHES_BYTES;
+    }
     if ((size_t)(m->caches_end - m->caches_top) < sizeof(struct thread_cache)) {
         char *more = os_map(CACHES_BYTES, false);
         if (!more)

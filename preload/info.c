@@ -106,7 +106,9 @@ EXPORT int malloc_trim(size_t pad)
     if (!tc)
         return 0;
     int saved = errno;
+    tls_state.busy++;
     bool gave = heap_trim(tc);
+    tls_state.busy--;
     errno = saved;
     cache_put(tc);
     return gave;

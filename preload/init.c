@@ -21,7 +21,7 @@
  * there is this word, as later the magic number: an odd one, the end of a
  * list. */
 static const uint64_t empty_list = LIST_END;
-struct heap main_heap = { .base = (char *)(uintptr_t)&empty_list };
+struct heap main_heap AT_FORK(".data") = { .base = (char *)(uintptr_t)&empty_list };
 struct thread_cache no_cache = { .record_off = HOME_NOBODY / 2, .id = UINT64_MAX };
 
 __thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;
@@ -189,7 +189,7 @@ static bool rejoin(void)
     return joined;
 }
 
-void member_identity_changed(void)
+AT_FORK(".text") void member_identity_changed(void)
 {
     tls_cache = &no_cache;
     tls_state.own = tls_state.shared = NULL;
@@ -213,6 +213,8 @@ struct thread_cache *cache_get(void)
     struct thread_cache *tc = tls_state.own;
     if (likely(tc != NULL && tc->id != 0))
         return tc;
+    if (unlikely(main_heap.asleep))
+        member_wake(&main_heap);
     tc = cache_make(&main_heap);
     if (unlikely(!tc)) {
         heap_relieve(&main_heap);

@@ -4,9 +4,9 @@
  * run of us.  The others are edges over alloc.h that add errno and arguments.
  */
 #include "allocators/damage.h"
+#include "allocators/inherited.h"
 #include "allocators/page.h"
 #include "allocators/room.h"
-#include "allocators/snapshot.h"
 #include "allocators/thread_cache.h"
 #include "config/log.h"
 #include "preload/preload.h"
@@ -97,10 +97,12 @@ static void *alloc_slow(size_t n, size_t align, bool zero)
         return out_of_memory(n, align, zero);
     if (!tc || tls_state.libc_depth || (preload_slow && mode_sends_to_libc(n)))
         return libc_alloc(n, align, zero);
+    tls_state.busy++;
     void *p = preload_slow ? mode_malloc(tc, n, align, zero)
               : align > 16 ? heap_memalign(tc, align, n)
               : zero       ? heap_calloc(tc, n)
                            : heap_malloc(tc, n);
+    tls_state.busy--;
     if (unlikely(!p))
         p = out_of_memory(n, align, zero);
     else if (preload_slow && trace_is_on)
@@ -147,8 +149,10 @@ static void free_ours(void *p)
     }
     if (preload_slow && trace_is_on)
         trace_free(p);
+    tls_state.busy++;
     if (!(preload_slow && mode_free(tc, p)))
         heap_free(tc, p);
+    tls_state.busy--;
     cache_put(tc);
 }
 
@@ -173,7 +177,9 @@ static __attribute__((noinline)) void free_slow(void *p)
 static __attribute__((noinline)) void page_empty_slow(struct thread_cache *tc, struct slice *d)
 {
     int saved = errno;
+    tls_state.busy++;
     cache_page_empty(tc, d);
+    tls_state.busy--;
     errno = saved;
 }
 
@@ -201,7 +207,7 @@ EXPORT void *malloc(size_t n)
  * that of a thread which must not be here: before attach, or in an unknown child. */
 static __attribute__((noinline)) void free_remote(struct thread_cache *tc, struct slice *d, void *p)
 {
-    if (likely(tc->record && !main_heap.inherited))
+    if (likely(tc->record && !main_heap.fork_matters))
         page_free_remote(&main_heap, &tc->record->step, d, off_of(&main_heap, p));
     else
         free_slow(p);
@@ -328,14 +334,15 @@ EXPORT void *realloc(void *p, size_t n)
     void *to;
     if (preload_slow && trace_is_on)
         trace_free(p);
+    tls_state.busy++;
     if (!(preload_slow && mode_realloc(tc, p, n, &to)))
         to = heap_realloc(tc, p, n);
+    tls_state.busy--;
     errno = saved;
     if (unlikely(!to) && (to = out_of_memory(n, 16, false))) {
         size_t have = mode_size(p);
         memcpy(to, p, have < n ? have : n);
-        if (!(preload_slow && mode_free(tc, p)))
-            heap_free(tc, p);
+        free_ours(p);
     }
     if (preload_slow && trace_is_on && to)
         trace_alloc(to, n);

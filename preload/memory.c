@@ -4,7 +4,8 @@
  * MADV_DONTNEED keeps the bytes, MADV_FREE fails, and locking a sparse window
  * would fill it.
  */
-#include "allocators/snapshot.h"
+#include "allocators/inherited.h"
+#include "allocators/os.h"
 #include "config/log.h"
 #include "preload/preload.h"
 

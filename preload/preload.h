@@ -37,6 +37,7 @@ struct thread_state {
     bool looking;                /* inside real_get() */
     int64_t trace_left;          /* bytes until the next call site is recorded */
     uint64_t trace_random;
+    uint32_t busy;       /* > 0: in a slow path, see interrupted.c */
 };
 extern __thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));
 extern struct thread_cache no_cache;
@@ -110,4 +111,7 @@ void trace_tell_leaks(void);
 void trace_write(void);
 /* "function (file+0x123)" of a return address. */
 void symbol_put(char *to, size_t size, void *address);
+/* Are we in a signal handler that interrupted malloc or free of this thread? */
+bool malloc_is_interrupted(void);
+void interrupted_start(void);
 void member_identity_changed(void);
