@@ -89,7 +89,7 @@ static void *out_of_memory(size_t n, size_t align, bool zero)
 
 /* ---- the slow paths of every allocation --------------------------------------------------- */
 
-static void *alloc_slow(size_t n, size_t align, bool zero)
+static void *alloc_with_cache(size_t n, size_t align, bool zero)
 {
     struct thread_cache *tc = cache_get();
     if (!tc && preload_mode == MODE_HEAP && main_heap.shared &&
@@ -97,17 +97,24 @@ static void *alloc_slow(size_t n, size_t align, bool zero)
         return out_of_memory(n, align, zero);
     if (!tc || tls_state.libc_depth || (preload_slow && mode_sends_to_libc(n)))
         return libc_alloc(n, align, zero);
-    tls_state.busy++;
     void *p = preload_slow ? mode_malloc(tc, n, align, zero)
               : align > 16 ? heap_memalign(tc, align, n)
               : zero       ? heap_calloc(tc, n)
                            : heap_malloc(tc, n);
-    tls_state.busy--;
     if (unlikely(!p))
         p = out_of_memory(n, align, zero);
     else if (preload_slow && trace_is_on)
         trace_alloc(p, n);
     cache_put(tc);
+    return p;
+}
+
+/* A handler that interrupts this may fork: see interrupted.c. */
+static void *alloc_slow(size_t n, size_t align, bool zero)
+{
+    tls_state.busy++;
+    void *p = alloc_with_cache(n, align, zero);
+    tls_state.busy--;
     return p;
 }
 
@@ -142,18 +149,17 @@ static bool is_ours(const void *p)
 
 static void free_ours(void *p)
 {
-    struct thread_cache *tc = cache_get();
-    if (!tc) {
-        detached_free(&main_heap, p);
-        return;
-    }
-    if (preload_slow && trace_is_on)
-        trace_free(p);
     tls_state.busy++;
-    if (!(preload_slow && mode_free(tc, p)))
+    struct thread_cache *tc = cache_get();
+    if (tc && preload_slow && trace_is_on)
+        trace_free(p);
+    if (!tc)
+        detached_free(&main_heap, p);
+    else if (!(preload_slow && mode_free(tc, p)))
         heap_free(tc, p);
+    if (tc)
+        cache_put(tc);
     tls_state.busy--;
-    cache_put(tc);
 }
 
 static __attribute__((noinline)) void free_slow(void *p)

@@ -60,26 +60,35 @@ static bool frame_is_in_our_code(const uint64_t *frame)
     return at - (uint64_t)(uintptr_t)__ehdr_start < (uint64_t)(etext - __ehdr_start);
 }
 
-static __attribute__((noinline)) bool stack_has_our_frame(uint64_t look)
+enum frame { FRAME_NONE, FRAME_OTHER, FRAME_OURS };
+
+static __attribute__((noinline)) enum frame stack_frame(uint64_t look)
 {
+    enum frame found = FRAME_NONE;
     uint64_t at = (uint64_t)(uintptr_t)__builtin_frame_address(0) & ~UINT64_C(7), end = at + look;
     for (uint64_t readable = at; restorer && at < end; at += 8) {
         if (at + sizeof(ucontext_t) + 8 >= readable) { /* the stack ends somewhere */
             uint64_t next = (at + sizeof(ucontext_t) + 8 + OS_PAGE) & ~(OS_PAGE - 1);
             if (!os_is_readable((const void *)(uintptr_t)(next - OS_PAGE)))
-                return false;
+                break;
             readable = next;
         }
         const uint64_t *word = (const uint64_t *)(uintptr_t)at;
         if (*word == restorer && frame_is_in_our_code(word))
-            return true;
+            return FRAME_OURS;
+        if (*word == restorer)
+            found = FRAME_OTHER;
     }
-    return false;
+    return found;
 }
 
 bool malloc_is_interrupted(void)
 {
-    return tls_state.busy || stack_has_our_frame(os_signals_now() ? LOOK_LONG : LOOK_SHORT);
+    bool far = os_signals_now() || tls_state.busy;
+    enum frame frame = stack_frame(far ? LOOK_LONG : LOOK_SHORT);
+    if (frame == FRAME_NONE) /* a handler has jumped out of a call of ours */
+        tls_state.busy = 0;
+    return frame == FRAME_OURS || tls_state.busy;
 }
 
 #else /* fork() there sees only interrupted slow paths */

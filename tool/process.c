@@ -16,7 +16,7 @@ enum life member_life(const struct view *v, uint64_t slot)
     if (state == MEMBER_FREE)
         return LIFE_ENDED;
     if (!view_member_alive(v, slot))
-        return LIFE_DEAD;
+        return state == MEMBER_CHILD ? LIFE_ENDED : LIFE_DEAD; /* it never used the heap */
     return state == MEMBER_LEAVING ? LIFE_LEAVING : LIFE_ALIVE;
 }
 

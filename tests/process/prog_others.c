@@ -91,47 +91,108 @@ static void strict_mode(void)
 /* ---- fork in a handler --------------------------------------------------------------------- */
 
 static volatile int forks;
+static volatile sig_atomic_t is_child;
 
+static int wanted(void)
+{
+    return getenv("COUNT") ? atoi(getenv("COUNT")) : 60;
+}
+
+/* The next one comes only after a while outside of the handler: with a timer that runs on, a
+ * machine that needs longer for a fork would never get out of it. */
+static void alarm_soon(void)
+{
+    struct itimerval once = { { 0, 0 }, { 0, 150 + forks * 37 % 400 } };
+    expect(setitimer(ITIMER_REAL, &once, NULL) == 0);
+}
+
+/* The child goes back into whatever malloc or free this has interrupted. */
 static void on_alarm(int signal)
 {
     (void)signal;
-    int saved = errno;
+    int saved = errno, status = 0;
+    if (forks >= wanted()) /* the threads may be ending */
+        return;
     pid_t child = fork();
-    if (child == 0)
-        _exit(7);
-    int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) != child || WEXITSTATUS(status) != 7)
-        _exit(2);
+    if (child == 0) {
+        is_child = 1;
+        errno = saved;
+        return;
+    }
+    expect(child > 0 && waitpid(child, &status, 0) == child);
+    if (status != 7 << 8)
+        dprintf(2, "a child ended with %#x\n", status), _exit(2);
     forks++;
+    alarm_soon();
     errno = saved;
 }
 
-static void *churn(void *none)
+/* What is in a block never is another one's. */
+static void turn(unsigned char mark, int rounds)
 {
-    while (forks < (getenv("COUNT") ? atoi(getenv("COUNT")) : 10)) {
-        void *p[50];
-        for (int i = 0; i < 50; i++)
-            expect((p[i] = malloc((size_t)i * i * 20)));
-        for (int i = 0; i < 50; i++)
-            free(p[i]);
+    static __thread unsigned char *p[60];
+    for (int i = 0; i < 60 * rounds; i++) {
+        int at = i * 7 % 60;
+        size_t size = (size_t)at * at * 20 + 24;
+        if (p[at]) {
+            expect(p[at][8] == (unsigned char)(mark + at) && p[at][size - 1] == p[at][8]);
+            free(p[at]);
+        }
+        expect((p[at] = malloc(size)));
+        memset(p[at], mark + at, size);
     }
-    return none;
+    for (int at = 0; at < 60; at++)
+        free(p[at]), p[at] = NULL;
+}
+
+static void *churn(void *mark)
+{
+    while (forks < wanted() && !is_child)
+        turn((unsigned char)(uintptr_t)mark, 5);
+    return NULL;
 }
 
 static void fork_in_a_signal_handler(void)
 {
-    enum { THREADS = 3 };
-    pthread_t threads[THREADS + 1];
     struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
-    struct itimerval often = { { 0, 3000 }, { 0, 3000 } }, never = { { 0, 0 }, { 0, 0 } };
     expect(sigaction(SIGALRM, &action, NULL) == 0);
-    for (int i = 0; i < THREADS; i++)
-        expect(pthread_create(&threads[i], NULL, churn, NULL) == 0);
-    expect(setitimer(ITIMER_REAL, &often, NULL) == 0);
-    churn(NULL);
-    for (int i = 0; i < THREADS; i++)
+    alarm_soon();
+    churn((void *)1);
+    if (!is_child)
+        return;
+    turn(1, 50);
+    pid_t child = fork(); /* it is a process like any other */
+    if (child == 0) {
+        turn(2, 50);
+        _exit(0);
+    }
+    int status;
+    expect(waitpid(child, &status, 0) == child && status == 0);
+    _exit(7);
+}
+
+/* The signal comes to any of them; the child of a thread has that one alone. */
+static void *churn_with_forks(void *mark)
+{
+    churn(mark);
+    if (is_child) {
+        turn((unsigned char)(uintptr_t)mark, 20);
+        _exit(7);
+    }
+    return NULL;
+}
+
+static void fork_in_the_signal_handlers_of_threads(void)
+{
+    pthread_t threads[3];
+    struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+    expect(sigaction(SIGALRM, &action, NULL) == 0);
+    for (uintptr_t i = 0; i < 3; i++)
+        expect(pthread_create(&threads[i], NULL, churn_with_forks, (void *)(i * 10 + 3)) == 0);
+    alarm_soon();
+    churn_with_forks((void *)1);
+    for (int i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);
-    setitimer(ITIMER_REAL, &never, NULL);
 }
 
 static const struct check checks[] = {
@@ -139,6 +200,7 @@ static const struct check checks[] = {
     CHECK(calls_are_refused),
     CHECK(strict_mode),
     CHECK(fork_in_a_signal_handler),
+    CHECK(fork_in_the_signal_handlers_of_threads),
 };
 
 int main(int argc, char **argv)

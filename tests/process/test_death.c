@@ -309,7 +309,8 @@ Test(death, a_killed_parent_of_a_living_child_is_dead)
     puppet_kill(&a);
     let_recover("orphan", "");
     let_recover("orphan", "");
-    cr_assert_eq(segment_members("orphan", MEMBER_LIVE), 2, "b and the child, not the parent");
+    cr_assert_eq(segment_members("orphan", MEMBER_LIVE), 1, "b, not the parent");
+    cr_assert_eq(segment_members("orphan", MEMBER_CHILD), 1, "the child, which has not used it");
     kill(child, SIGKILL);
     sleep_ms(50);
     cr_assert_eq(puppet_quit(&b), 0);
