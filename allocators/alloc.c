@@ -24,7 +24,7 @@ static bool block_is_inherited(struct heap *h, const struct slice *d)
 
 static uint32_t index_in_chunk(struct heap *h, const struct slice *d, uint32_t c)
 {
-    return block_is_inherited(h, d) ? (uint32_t)(d - h->inherited[c])
+    return block_is_inherited(h, d) ? (uint32_t)(d - h->inherited[c - h->first_chunk])
                                     : slice_index(h, d) % CHUNK_SLICES;
 }
 

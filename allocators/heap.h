@@ -104,7 +104,7 @@ struct mine {
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
     uint64_t holds_looked_ns;
     uint32_t holds_cleared_ms;
-    uint32_t hold_last; /* entry of our last hold + 1 */
+    uint32_t hold_last;             /* entry of our last hold + 1 */
     uint64_t group_ms, group_pages; /* see room.c: what was seen when, and is good for */
     uint64_t roomy_ms, roomy_bytes;
     uint32_t recovered_ms; /* when we last looked for dead members */

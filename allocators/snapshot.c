@@ -55,7 +55,7 @@ static enum snapshot_refusal cover(struct heap *h, struct snapshot *s)
     if (!hold_it(h, s))
         return REFUSED_HOLDS;
     h->fork_matters = true; /* in the child too */
-    pool_sweep(h); /* to look at a page of the dead costs less than to copy an empty one */
+    pool_sweep(h);          /* to look at a page of the dead costs less than to copy an empty one */
     if (!collect(h, s))
         return REFUSED_ROOM;
     if (s->seq) {

@@ -37,7 +37,7 @@ struct thread_state {
     bool looking;                /* inside real_get() */
     int64_t trace_left;          /* bytes until the next call site is recorded */
     uint64_t trace_random;
-    uint32_t busy;       /* > 0: in a slow path, see interrupted.c */
+    uint32_t busy; /* > 0: in a slow path, see interrupted.c */
 };
 extern __thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));
 extern struct thread_cache no_cache;
