@@ -154,6 +154,39 @@ static void malloc_trim_gives_memory_back(void)
     expect(taken() < before + (2u << 20));
 }
 
+static size_t freed_to_be_purged(void)
+{
+    enum { N = 600 };
+    static char *p[N];
+    for (int i = 0; i < N; i++)
+        memset(p[i] = malloc(100000), 1, 100000);
+    for (int i = 0; i < N; i++)
+        free(p[i]);
+    return taken();
+}
+
+/* Whoever comes to the slow path later gives back what has been free for long enough. */
+static void free_memory_goes_back_after_the_delay(void)
+{
+    size_t before = taken();
+    freed_to_be_purged();
+    for (int i = 0; i < 2000 && taken() > before + (10u << 20); i++) {
+        usleep(5000);
+        free(malloc(300000));
+    }
+    expect(taken() <= before + (10u << 20));
+}
+
+static void free_memory_stays_if_asked_to(void)
+{
+    size_t full = freed_to_be_purged();
+    for (int i = 0; i < 60; i++) {
+        usleep(5000);
+        free(malloc(300000));
+    }
+    expect(taken() + (10u << 20) >= full && full >= 55u << 20);
+}
+
 /* ---- mlockall ------------------------------------------------------------------------------ */
 
 static void locking_all_memory_fills_no_segment(void)
@@ -274,6 +307,8 @@ static const struct check checks[] = {
     CHECK(a_block_is_whole_again_after_protection),
     CHECK(code_runs_in_a_block),
     CHECK(malloc_trim_gives_memory_back),
+    CHECK(free_memory_goes_back_after_the_delay),
+    CHECK(free_memory_stays_if_asked_to),
     CHECK(locking_all_memory_fills_no_segment),
     CHECK(locking_future_memory_fills_no_segment),
     CHECK(locked_memory_is_given_back_and_calloc_gives_zeros),

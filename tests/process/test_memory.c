@@ -15,6 +15,16 @@ MEMORY(locked_memory_is_given_back_and_calloc_gives_zeros)
 MEMORY(a_program_may_close_every_descriptor)
 MEMORY(no_descriptor_stays_open)
 
+Test(memory, free_memory_goes_back_after_the_delay)
+{
+    assert_ran(run("HSHM_PURGE_DELAY=20", "prog_memory free_memory_goes_back_after_the_delay"));
+    assert_ran(run("HSHM_PURGE_DELAY=20 HSHM_WARM=0 HSHM_SEGMENT=purge",
+                   "prog_memory free_memory_goes_back_after_the_delay"));
+    assert_ran(run("HSHM_PURGE_DELAY=-1", "prog_memory free_memory_stays_if_asked_to"));
+    assert_ran(run("HSHM_PURGE_DELAY=-1 HSHM_SEGMENT=purge HSHM_SIZE=1G",
+                   "prog_memory free_memory_stays_if_asked_to"));
+}
+
 /* These two end without exit(): nobody removes the segment's file. */
 Test(memory, a_guard_page_in_a_block_guards)
 {
