@@ -3,6 +3,7 @@
 # make check-unit       only the unit tests     (SAN=address|undefined|thread|address,undefined)
 # make check-san        the unit tests under ASan+UBSan and under TSan
 # make check-programs   the long list of real programs under the preload
+# make mutants          is each test seen to fail without what it tests?  (T=page: only those matching)
 # make stress           the long tests: all blocks, all processes, all threads
 # make demo             the main job, shown on real input
 # make bench            the first table of benchmarks; bench-quick: minutes; bench-full: all of them
@@ -207,6 +208,9 @@ stress: deps-check
 	TEST_SCALE=100 $(RUN) process scripts stress
 	/usr/bin/python3 tests/programs/selftest.py
 
+mutants: deps-check
+	/usr/bin/python3 tests/mutants/run.py $(T)
+
 demo: deps-demo
 	@$(MAKE) --no-print-directory all
 	examples/demo/run
@@ -223,7 +227,7 @@ deps-demo deps-check deps-full: deps-%:
 	@[ '$(DEPS)' = no ] || tests/deps.sh $*
 
 .SECONDARY:          # keep the objects
-.PHONY: all tests check check-unit check-san check-programs stress demo bench bench-quick \
+.PHONY: all tests check check-unit check-san check-programs mutants stress demo bench bench-quick \
         bench-full deps deps-demo deps-check deps-full docs docs-check style \
         format format-check tidy cppcheck layers install uninstall clean help FORCE
 

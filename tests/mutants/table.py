@@ -1,0 +1,136 @@
+"""What is changed, and the test that must notice: see run.py.
+
+mutant(FILE, WHAT, OLD, NEW, TEST): OLD stands once in FILE.  TEST is GROUP/SUITE[:CASE] as tests/run
+takes them, for example process/test_many or scripts/test_kernels.
+"""
+MUTANTS = []
+# Tests with the core linked in are built anew, too.
+OWN_CORE = {"test_every_instruction", "test_every_site"}
+
+
+class Mutant:
+    def __init__(self, file, what, old, new, test):
+        self.file, self.what, self.old, self.new, self.test = file, what, old, new, test
+
+    def text(self):
+        return " ".join((self.file, self.what, self.test))
+
+    def builds(self):
+        group, _, suite = self.test.partition("/")
+        suite = suite.partition(":")[0]
+        if group == "unit":
+            return ["build/tests/unit/" + suite]
+        more = ["build/tests/process/" + suite] if suite in OWN_CORE else []
+        return ["all"] + more
+
+
+def mutant(*fields):
+    MUTANTS.append(Mutant(*fields))
+
+
+# ---- the malloc family ------------------------------------------------------------------------------
+F, T = "preload/interpose.c", "process/test_malloc_family:"
+mutant(F, "reallocarray multiplies without a look", "{\n    size_t n;\n    if (__builtin_mul_overflow(count, size, &n)) {\n        errno = ENOMEM;\n        return NULL;\n    }\n    return realloc(p, n);",
+       "{\n    return realloc(p, count * size);", T + "what_does_not_fit")
+mutant(F, "posix_memalign takes any power of two", "if (!power_of_two(align) || align < sizeof(void *))", "if (!power_of_two(align))", T + "wrong_alignments")
+mutant(F, "posix_memalign sets errno", "    errno = saved;\n    if (!p)\n        return ENOMEM;", "    (void)saved;\n    if (!p)\n        return ENOMEM;", T + "what_does_not_fit")
+mutant(F, "aligned_alloc takes any alignment", "if (!power_of_two(align)) {\n        errno", "if (0) {\n        errno", T + "wrong_alignments")
+mutant(F, "memalign does not round its alignment", "power *= 2;", "power = align;", T + "every_alignment")
+mutant(F, "realloc to 0 does not free", "        if (is_ours(p))\n            free_ours(p);\n        else\n            libc_free(p);\n        return NULL;", "        return NULL;", T + "sizes_of_zero")
+mutant(F, "calloc does not clear", "? memset(block, 0, n)", "? block", T + "calloc_gives")
+mutant(F, "realloc loses the bytes of what leaves the segment", "    size_t have = mode_size(p);\n    memcpy(to, p, have < n ? have : n);\n    free_ours(p);\n    return to;", "    free_ours(p);\n    return to;", "process/test_settings:blocks_out_of_bounds")
+mutant(F, "libc's blocks stay libc's when resized", "!preload_slow || !mode_has_bounds() || mode_sends_to_libc(n)", "true", "process/test_settings:blocks_out_of_bounds")
+mutant(F, "ours stay ours when resized", "preload_slow && mode_sends_to_libc(n) ? NULL : cache_get()", "cache_get()", "process/test_settings:blocks_out_of_bounds")
+mutant("preload/info.c", "mallinfo counts what others have freed", "free = remote_count(get(d->remote)) + ", "free = ", T + "mallinfo2_does_not")
+mutant("preload/info.c", "malloc_trim does nothing", "bool gave = heap_trim(tc);", "bool gave = false;", "process/test_memory:malloc_trim")
+mutant("preload/modes.c", "calls of free are not counted", "case CALL_FREE: fetch_add", "case CALL_FREE: if (0) fetch_add", "scripts/test_ltrace")
+
+# ---- what programs ask for heap memory -------------------------------------------------------------
+F, T = "preload/memory.c", "process/test_memory:"
+mutant(F, "MADV_DONTNEED keeps small memory", "        else\n            memset(at, 0, n);", "        ;", T + "memory_not_needed")
+mutant(F, "MADV_DONTNEED believes what is only claimed", "os_purge(at, n, true) == 0", "real_madvise(at, n, MADV_REMOVE) == 0", "scripts/test_kernels")
+mutant(F, "MADV_FREE goes to the kernel", "case MADV_FREE: /* the kernel may keep the bytes as long as it likes */ return 0;", "", T + "advice_that")
+mutant(F, "mlockall locks the whole window", "sparse || on_fault ? MLOCK_ONFAULT : 0", "on_fault ? MLOCK_ONFAULT : 0", T + "locking_all")
+mutant(F, "nothing is said of noexec", "log_once(\"code in heap memory", "(void)(\"code in heap memory", "scripts/test_surroundings")
+
+# ---- life cycle, other libraries -----------------------------------------------------------------
+mutant("preload/dlopen.c", "RTLD_DEEPBIND is left", "mode &= ~RTLD_DEEPBIND;", ";", "process/test_life_cycle:a_library_bound_deeply")
+mutant("preload/real.c", "what is next is believed", "if (likely((uintptr_t)symbol", "if (1 || likely((uintptr_t)symbol", "scripts/test_surroundings")
+mutant("preload/real.c", "the look for libc's malloc comes back to itself", "    if (tls_state.looking)\n        return NULL;\n", "", "scripts/test_surroundings")
+mutant("preload/init.c", "madvise is looked up when it is used", "*(void **)&os_madvise_hook = real_symbol(\"madvise\");", "__extension__ int late(void *at, size_t n, int advice)\n    {\n        int (*next)(void *, size_t, int);\n"
+       "        *(void **)&next = real_symbol(\"madvise\");\n        return next(at, n, advice);\n    }\n    os_madvise_hook = late;", "scripts/test_surroundings")
+mutant("preload/init.c", "AT_SECURE does not matter", "if (secure || option", "if (option", "scripts/test_surroundings")
+mutant("preload/init.c", "sanitizers do not matter", "if (__asan_init || __tsan_init || __msan_init)", "if (0)", "scripts/test_passed_through")
+mutant("preload/init.c", "a thread's cache is lost with it", "    if (tc && tc->id)\n        cache_end(tc);", "", "process/test_life_cycle:threads_come_and_go")
+mutant("preload/init.c", "HSHM_STRICT goes on with a private heap", "        if (option_number(OPT_STRICT))\n            _exit(OPTIONS_EXIT_STATUS);\n    }", "    }", "process/test_settings:what_is_wrong_ends")
+mutant("preload/init.c", "HSHM_EXCLUDE does not matter", "!options_cover_program(preload_program)", "0", "process/test_settings:programs_take_part")
+mutant("preload/bootstrap.c", "blocks of the arena are libc's", "return (uintptr_t)p - (uintptr_t)arena < BOOTSTRAP_BYTES;", "return false && p;", "scripts/test_surroundings")
+
+# ---- kernels, the ledger ------------------------------------------------------------------------------
+F, T = "allocators/os.c", "unit/test_os:"
+mutant(F, "populate is believed", "return works ? 0 : os_touch(at, bytes);", "return 0;", T + "populate_backs_all_pages_where")
+mutant(F, "no populate is no memory", "if (rc == -EINVAL || rc == -ENOSYS)\n        return os_touch(at, bytes);", "", T + "populate_backs_all_pages_on_a_kernel")
+mutant(F, "the touch writes a byte that it has read", "            rc = os_call(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 0, 0, word, nothing);", "            *(volatile char *)word = *(volatile char *)word, rc = nothing & 0;", T + "populate_changes_no_byte")
+mutant(F, "purge is believed", "bool works = !is_resident(page);", "bool works = true;", T + "a_purge_that_is_only")
+mutant(F, "locked private memory stays", "error == -EINVAL ?", "0 ?", T + "locked_private")
+mutant(F, "the kernel may map elsewhere", "if ((void *)got != at) {", "if (0) {", "scripts/test_kernels")
+mutant(F, "a file may be larger than RLIMIT_FSIZE", "if (bytes > os_rlimit(RLIMIT_FSIZE))", "if (0)", "process/test_full:a_small_RLIMIT_FSIZE")
+F = "allocators/commit.c"
+mutant(F, "HSHM_SIZE does not matter", "if (sum <= h->limit_pages &&", "if (", "process/test_settings:a_full_segment_fails")
+mutant(F, "HSHM_MEMBER_SIZE does not matter", "if (h->member_limit_pages && mine > h->member_limit_pages)", "if (0)", "process/test_settings:a_member_has_a_limit")
+mutant(F, "no hole is made where the advice fails", "h->shared && h->can_open ? os_open(h->path, O_RDWR, 0) : -1;", "-1;", "process/test_memory:locked_memory")
+mutant(F, "what stays is taken for zero", "if (gone) /* else", "if (1) /* else", "process/test_memory:locked_memory")
+mutant(F, "what a purge leaves is taken for clean", "for (uint32_t i = first; gone && i < first + n; i++)", "for (uint32_t i = first; i < first + n; i++)", "scripts/test_kernels")
+
+# ---- pages and lists -----------------------------------------------------------------------------------
+F, T = "allocators/page.c", "process/test_every_instruction"
+mutant(F, "a merged list was not in use", "own_put(page_used, d->used, own_get(d->used) - n);\n        own_put(page_taking", "own_put(page_taking", "process/test_one_heap")
+mutant(F, "a remote list is known to a register alone", "own_put(page_taking, d->taken, remote_head(word));", ";", T)
+mutant(F, "a block being freed is known to its freer alone", "    put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);", "    put_release(inflight_linked, step->what, 0);", T)
+mutant(F, "no list has any block", "    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))\n        return true;\n    return cell &&", "    return 0 && cell &&", "process/test_damage:a_block_freed_twice")
+mutant(F, "the audit finds nothing", "        own_put(page_used, d->used, own_get(d->used) - 1);\n        found = 1;", "        found = 1;", T)
+mutant(F, "a block is remote and free", " || (remote && is_remote(h, d, off))", "", "process/test_death")
+mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size + 1));", "process/test_malloc_family:all_of_the_usable")
+
+# ---- runs and chunks -----------------------------------------------------------------------------------
+F, T = "allocators/run.c", "process/test_malloc_family:"
+mutant(F, "runs are found that are not free", "n - have < have ? n - have : have", "1", "process/test_malloc_family")
+mutant(F, "runs grow into what is used", "if ((free & want) != want)", "if (!(free & want))", T + "realloc_keeps")
+mutant(F, "runs begin anywhere", "return starts & every[__builtin_ctz(align)];", "return starts & (every[__builtin_ctz(align)] | 1 | starts);", T + "every_alignment")
+mutant(F, "free slices are not looked at again", "    else\n        purge_later(h, c);\n}", "}", "process/test_memory:free_memory_goes_back")
+mutant(F, "free memory does not age", "info->aged = info->idle;", "info->aged = 0;", "process/test_memory:free_memory_goes_back")
+mutant(F, "HSHM_PURGE_DELAY=-1 is no delay", "if ((h->purge_delay_ms < 0 && !all) || !m->purge_head)", "if (!m->purge_head)", "process/test_memory:free_memory_goes_back")
+F = "allocators/chunk.c"
+mutant(F, "slices of a huge block are taken for zero", "put_release(slice_dirty, d->dirty, UINT16_MAX);", ";", "process/test_malloc_family:calloc_gives")
+mutant(F, "chunks in the way are not given back", "        word_change(h, first + n, CHUNK_PART, WORD_FREE);\n    }\n    hint_lower(h, first);", "    }\n    hint_lower(h, first);", "process/test_full")
+mutant(F, "nothing is adopted", "if (get(h->header->orphans) == 0)", "if (1)", "process/test_many:the_free_memory_of_the_dead")
+mutant(F, "a huge block being taken apart does not say how far", "            LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n));\n        head =", "            LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n + 1));\n        head =", "process/test_every_instruction")
+
+# ---- large blocks -----------------------------------------------------------------------------------
+F = "allocators/large.c"
+mutant(F, "a huge block is zero whoever had it", "zero &= get(h->chunks[first + i].dirty) == DIRT_NONE;", ";", "process/test_malloc_family:calloc_gives")
+mutant(F, "a large block is freed twice", "    if ((stamp & 0xff) != LARGE_LIVE)\n        return false;", "", "process/test_damage:a_block_freed_twice")
+mutant(F, "an owner is not told what others freed", "        fetch_or(chunk_pending, h->chunks[c].pending,\n                 UINT64_C(1) << (slice_index(h, d) % CHUNK_SLICES));\n        if (slot < MEMBER_MAX)", "        if (0)", "process/test_one_heap")
+mutant(F, "a huge block keeps what it shrank by", "        chunk_release_run(h, first + n, have - n);", "        ;", "process/test_full")
+mutant(F, "a growing block is not charged", "    if (!commit_range(h, off + old, bytes - old, commit_at_once(h, bytes), NULL)) {", "    if (0) {", "process/test_one_heap")
+
+# ---- the dead ------------------------------------------------------------------------------------------
+F, T = "allocators/recover.c", "process/test_death"
+mutant(F, "steps in hand are not finished", "    if (phase == INFLIGHT_NONE)\n        return true;", "    if (1)\n        return true;", "process/test_every_instruction")
+mutant(F, "what the dead had is not marked", "        if (get(kept->bits[i]) != bits)\n            put(kept_set, kept->bits[i], bits);\n    }\n    put_release(page_flags, d->flags, (uint8_t)((flags &", "    }\n    put_release(page_flags, d->flags, (uint8_t)((flags &", T)
+mutant(F, "lists of the dead do not count", "        records_each(h, dead, record_unmark, NULL);", "        ;", "process/test_many:the_free_memory_of_the_dead")
+mutant(F, "the stopped are dead", "    if (os_lock_held(fd, LOCK_MEMBER(slot))) {", "    if (0) {", T)
+mutant(F, "HSHM_EXIT=reclaim keeps large blocks", "(!dead->reclaim || block_is_registered(h, d, slice_off(h, d))))", "true)", "process/test_many:what_processes_leave")
+mutant(F, "HSHM_EXIT=reclaim keeps pages", "return !dead->reclaim || get(d->registered) != 0;", "return true;", "process/test_many:what_processes_leave")
+mutant(F, "nobody says whose a full segment is", "fetch_add(kept_members, h->header->kept_members, 1);", ";", "process/test_many:a_full_segment_says")
+mutant("allocators/adopt.c", "a legacy stays marked", "return fetch_and(kept_forget, kept->bits[block / 64], ~bit) & bit;", "return get(kept->bits[block / 64]) & bit;", T)
+mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n    }\n}", "            ;\n    }\n}", "process/test_one_heap")
+mutant("allocators/os.c", "children keep the lock of their parent", "    if (!for_children)\n        os_advise", "    if (0)\n        os_advise", T)
+
+# ---- the segment's file --------------------------------------------------------------------------------
+F = "allocators/segment.c"
+mutant(F, "others may write to it", "if (f->mode & 022 & ~c->mode)", "if (0)", "process/test_damage:a_file_that_others")
+mutant(F, "its size does not matter", "if (file_bytes != header->window)", "if (0)", "process/test_damage:a_truncated_file")
+mutant(F, "the last one leaves the file", "    if (!needed)\n        segment_remove_if_idle(h->path, slot);", "    (void)needed;", "process/test_last_exit:members_that_end_together")
+mutant(F, "a joiner does not look again", "bool removed = get_acquire(h->header->state) != SEG_LIVE ||", "bool removed = 0 &&", "process/test_last_exit:those_who_come")
+mutant(F, "links are followed", "long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);\n        if (fd >= 0) {", "long fd = os_open(h->path, O_RDWR | O_NONBLOCK, 0);\n        if (fd >= 0) {", "process/test_damage:what_is_no_plain_file")
