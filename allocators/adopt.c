@@ -5,6 +5,7 @@
 #include "allocators/large.h"
 #include "allocators/page.h"
 #include "allocators/run.h"
+#include "allocators/sound.h"
 #include "allocators/thread_cache.h"
 
 #define LOOK_POOL 8
@@ -15,7 +16,7 @@
 static void pool_audit(struct heap *h, struct slice *d)
 {
     uint64_t off = get_acquire(d->audit);
-    if (off && page_block_index(d, off) < get(d->capacity) &&
+    if (block_is_in(h, d, off) && page_block_index(d, off) < get(d->capacity) &&
         link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off))
         kept_forget(h, d, off);
     put_release(page_audited, d->audit, 0);
@@ -70,6 +71,8 @@ struct slice *pool_take(struct thread_cache *tc, unsigned cls)
     for (unsigned looks = LOOK_POOL; pool->head && looks; looks--) {
         struct slice *d = &h->slices[pool->head];
         page_list_remove(h, pool, d);
+        if (!page_must_be_sound(h, d))
+            return NULL;
         /* Blocks of a checked page have canaries, those of others have none. */
         if (page_is_held(h, d) || h->check != ((own_get(d->flags) & PAGE_CHECKED) != 0)) {
             page_list_append(h, pool, d);
@@ -87,7 +90,9 @@ static void pool_sweep_list(struct heap *h, struct page_list *pool)
 {
     for (uint32_t i = pool->head, next; i; i = next) {
         struct slice *d = &h->slices[i];
-        next = own_get(d->next);
+        next = page_after(h, i);
+        if (!page_must_be_sound(h, d))
+            return;
         if (!(own_get(d->flags) & PAGE_BITS) || !pool_page_is_empty(h, d))
             continue;
         page_list_remove(h, pool, d);
@@ -113,7 +118,7 @@ static bool chunk_is_mine(struct heap *h, uint32_t c)
 /* Recovery left every page of an orphan with its used blocks marked in its bits. */
 uint32_t adopt_chunk(struct heap *h)
 {
-    if (!h->shared)
+    if (!h->shared || h->unusable)
         return 0;
     uint32_t c = chunk_adopt(h);
     if (!c)
@@ -124,8 +129,11 @@ uint32_t adopt_chunk(struct heap *h)
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (!chunk_is_mine(h, c)) /* its last page was empty: it is given back already */
             return c;
-        if (!(free >> i & 1) && own_get(d->kind) == SLICE_PAGE)
-            pool_put(h, d);
+        if (free >> i & 1 || own_get(d->kind) != SLICE_PAGE)
+            continue;
+        if (!page_must_be_sound(h, d))
+            return 0;
+        pool_put(h, d);
     }
     if (!chunk_is_mine(h, c))
         return c;
@@ -143,7 +151,8 @@ static void chunk_collect(struct heap *h, uint32_t c)
     uint64_t pending = swap(chunk_pending, h->chunks[c].pending, 0);
     for (; pending && chunk_is_mine(h, c); pending &= pending - 1) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + (uint32_t)__builtin_ctzl(pending)];
-        if (get(d->kind) == SLICE_LARGE && (get_acquire(d->remote) & 0xff) == LARGE_FREED)
+        if (get(d->kind) == SLICE_LARGE && (get_acquire(d->remote) & 0xff) == LARGE_FREED &&
+            slice_must_be_sound(h, d))
             large_end(h, d);
     }
 }
@@ -153,7 +162,7 @@ void member_collect(struct heap *h)
     if (likely(get(h->me->pending) == 0))
         return;
     uint64_t hints = swap(member_pending, h->me->pending, 0);
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     for (uint64_t c = h->first_chunk; c < high; c++) {
         if (hints >> (c % 64) & 1 && chunk_is_mine(h, (uint32_t)c) && get(h->chunks[c].pending))
             chunk_collect(h, (uint32_t)c);

@@ -10,6 +10,7 @@
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
+#include "allocators/sound.h"
 #include "allocators/thread_cache.h"
 
 #include <string.h>
@@ -29,16 +30,17 @@ static uint32_t index_in_chunk(struct heap *h, const struct slice *d, uint32_t c
 }
 
 /* Descriptor of the block that starts at 'off'.  NULL and what is wrong: none does;
- * '*near' is what is there instead, if anything. */
+ * '*near' is what is there instead, if anything.  Without a 'wrong': the segment is damaged. */
 static struct slice *block_find(struct heap *h, uint64_t off, struct slice **near,
                                 const char **wrong)
 {
     uint32_t i = (uint32_t)(off >> SLICE_SHIFT), c = chunk_of(i);
     *near = NULL;
     *wrong = "a pointer that was never allocated";
-    if (c < h->first_chunk || c >= get_acquire(h->header->chunk_high))
+    if (c < h->first_chunk || c >= chunks_high(h))
         return NULL;
-    enum chunk_state state = word_state(get_acquire(h->chunks[c].word));
+    uint64_t word = get_acquire(h->chunks[c].word);
+    enum chunk_state state = word_state(word);
     struct slice *d = inherited_slice(h, off);
     if (likely(!d)) {
         *wrong = "memory that is free already";
@@ -52,6 +54,13 @@ static struct slice *block_find(struct heap *h, uint64_t off, struct slice **nea
     *wrong = "memory that is free already";
     if (get(d->kind) != SLICE_PAGE && get(d->kind) != SLICE_LARGE)
         return NULL;
+    if (unlikely(get(d->kind) == SLICE_PAGE ? !page_is_sound(d)
+                                            : !block_is_inherited(h, d) &&
+                                                  !large_is_sound(h, d, slice_index(h, d), word))) {
+        damage_segment(h, "the descriptor of a page or block", (char *)d - (char *)h->header);
+        *wrong = NULL;
+        return NULL;
+    }
     *near = d;
     *wrong = "a pointer into the middle of a block";
     if (get(d->kind) == SLICE_LARGE)
@@ -62,14 +71,15 @@ static struct slice *block_find(struct heap *h, uint64_t off, struct slice **nea
     return page_block_index(d, off) < get(d->capacity) ? d : NULL;
 }
 
-/* The same, and the end of the program if none does.  'call' is what it called. */
+/* The same, and the end of the program if none does.  'call' is what it called.  NULL: the
+ * segment is damaged. */
 static struct slice *block_at(struct heap *h, const void *p, const char *call)
 {
     struct slice *near;
     const char *wrong;
     uint64_t off = off_of(h, p);
     struct slice *d = block_find(h, off, &near, &wrong);
-    if (likely(d != NULL))
+    if (likely(d != NULL) || !wrong)
         return d;
     if (near)
         damage_block(h, near, off, call, wrong);
@@ -97,8 +107,12 @@ static size_t block_bytes(const struct slice *d)
 /* The block at p, which must be the program's, and how much of it is. */
 static struct slice *live_block(struct heap *h, const void *p, const char *call, size_t *bytes)
 {
-    struct slice *d = block_at(h, p, call);
+    struct slice *d = likely(!h->unusable) ? block_at(h, p, call) : NULL;
     uint64_t off = off_of(h, p);
+    if (unlikely(!d)) { /* what it was is not known any more: not beyond its chunk */
+        *bytes = CHUNK_BYTES - off % CHUNK_BYTES;
+        return NULL;
+    }
     if (unlikely(!block_is_inherited(h, d) && is_free(h, d, off)))
         damage_block(h, d, off, call, "a block that is free already");
     *bytes = unlikely(canary_is_on(d)) ? canary_size(h, d, off, call) : block_bytes(d);
@@ -128,6 +142,8 @@ size_t heap_usable_size(struct heap *h, const void *p)
  * what is idle. */
 void heap_relieve(struct heap *h)
 {
+    if (!heap_is_usable(h))
+        return;
     recover_dead(h, true);
     struct guard g = heap_lock(h);
     while (adopt_chunk(h))
@@ -149,10 +165,12 @@ static void release_delayed(struct thread_cache *tc, bool all)
 
 static bool relieve(struct thread_cache *tc)
 {
+    if (!heap_is_usable(tc->heap))
+        return false;
     release_delayed(tc, true);
     cache_sweep_all(tc);
     heap_relieve(tc->heap);
-    return true;
+    return heap_is_usable(tc->heap);
 }
 
 static void deferred_drain(struct thread_cache *tc);
@@ -325,7 +343,9 @@ void heap_free(struct thread_cache *tc, void *p)
 {
     struct heap *h = tc->heap;
     uint64_t off = off_of(h, p);
-    struct slice *d = block_at(h, p, "free");
+    struct slice *d = likely(!h->unusable) ? block_at(h, p, "free") : NULL;
+    if (unlikely(!d)) /* it stays: a damaged segment is not written to */
+        return;
     if (unlikely(block_is_inherited(h, d))) {
         if (canary_is_on(d) && !link_is_sound(h, link_read(h, p)))
             canary_size(h, d, off, "free");
@@ -343,6 +363,8 @@ void heap_free(struct thread_cache *tc, void *p)
 
 void heap_settle(struct thread_cache *tc)
 {
+    if (!heap_is_usable(tc->heap))
+        return;
     release_delayed(tc, true);
 }
 
@@ -361,7 +383,7 @@ void *heap_realloc(struct thread_cache *tc, void *p, size_t n)
     struct heap *h = tc->heap;
     size_t have;
     struct slice *d = live_block(h, p, "realloc", &have);
-    if (n > PTRDIFF_MAX)
+    if (n > PTRDIFF_MAX || !d)
         return NULL;
     if (likely(!canary_is_on(d)) &&
         (block_is_inherited(h, d) ? n <= have && n > have / 2 : resize_in_place(h, d, have, n)))
@@ -380,7 +402,7 @@ void *heap_realloc(struct thread_cache *tc, void *p, size_t n)
 /* OS pages that chunks have; a private heap keeps no ledger. */
 static uint64_t pages_held(struct heap *h)
 {
-    uint64_t high = get_acquire(h->header->chunk_high), sum = 0;
+    uint64_t high = chunks_high(h), sum = 0;
     for (uint64_t c = h->first_chunk; c < high; c++)
         sum += get(h->chunks[c].charged);
     return sum;
@@ -389,6 +411,8 @@ static uint64_t pages_held(struct heap *h)
 bool heap_trim(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
+    if (!heap_is_usable(h))
+        return false;
     uint64_t before = pages_held(h);
     cache_sweep_all(tc);
     struct guard g = heap_lock(h);

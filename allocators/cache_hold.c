@@ -1,6 +1,7 @@
 #include "allocators/cache_hold.h"
 #include "allocators/hold.h"
 #include "allocators/page.h"
+#include "allocators/sound.h"
 #include "allocators/thread_cache.h"
 
 static void page_set_held(struct thread_cache *tc, struct slice *d, bool held)
@@ -19,7 +20,12 @@ static void unpark_blocks(struct thread_cache *tc, struct class_cell *cell)
 {
     struct heap *h = tc->heap;
     uint64_t before = 0;
+    struct walk walk = { 0 };
     for (uint64_t off = own_get(cell->parked), next; !list_is_end(off); off = next) {
+        if (unlikely(!free_block_exists(h, off) || walk_returns(&walk, off))) {
+            damage_segment(h, "a list of free blocks", (char *)cell - (char *)h->header);
+            return;
+        }
         struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
         next = link_read(h, at_off(h, off));
         if (!link_is_sound(h, next))
@@ -45,8 +51,13 @@ static void park_free_list(struct heap *h, struct class_cell *cell)
     uint64_t first = own_get(cell->free), last = first;
     if (list_is_end(first))
         return;
-    for (uint64_t next; !list_is_end(next = link_read(h, at_off(h, last))); last = next)
-        if (!link_is_sound(h, next))
+    struct walk walk = { 0 };
+    if (!free_block_exists(h, first)) {
+        damage_segment(h, "a list of free blocks", (char *)cell - (char *)h->header);
+        return;
+    }
+    for (uint64_t next; (next = link_read(h, at_off(h, last))) != LIST_END; last = next)
+        if (!link_is_sound(h, next) || !free_block_exists(h, next) || walk_returns(&walk, next))
             page_link_damaged(h, last);
     link_write(h, last, own_get(cell->parked));
     in_this_order();
@@ -64,8 +75,10 @@ static void park_class(struct thread_cache *tc, unsigned cls)
     pages->fresh = 0;
     pages->held = 0;
     pages->held_seen = h->mine->holds_ended;
-    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next)) {
+    for (uint32_t i = pages->pages.head; i; i = page_after(h, i)) {
         struct slice *d = &h->slices[i];
+        if (!page_must_be_sound(h, d))
+            return;
         bool held = page_is_held(h, d);
         page_set_held(tc, d, held);
         pages->held += held;
@@ -74,7 +87,7 @@ static void park_class(struct thread_cache *tc, unsigned cls)
         park_free_list(h, &tc->record->cells[cls]);
     if (pages->held < pages->count) {
         unpark_blocks(tc, &tc->record->cells[cls]);
-        for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next))
+        for (uint32_t i = pages->pages.head; i; i = page_after(h, i))
             cache_note_empty(tc, &h->slices[i]);
     }
 }
@@ -96,8 +109,10 @@ void cache_unpark(struct thread_cache *tc, unsigned cls)
     pages->held_seen = h->mine->holds_ended;
     pages->held = 0;
     bool any = false;
-    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next)) {
+    for (uint32_t i = pages->pages.head; i; i = page_after(h, i)) {
         struct slice *d = &h->slices[i];
+        if (!page_must_be_sound(h, d))
+            return;
         if (!(own_get(d->flags) & PAGE_HELD))
             continue;
         if (page_is_held(h, d)) {
@@ -112,6 +127,6 @@ void cache_unpark(struct thread_cache *tc, unsigned cls)
     if (!any)
         return;
     unpark_blocks(tc, &tc->record->cells[cls]);
-    for (uint32_t i = pages->pages.head; i; i = own_get(h->slices[i].next))
+    for (uint32_t i = pages->pages.head; i; i = page_after(h, i))
         cache_note_empty(tc, &h->slices[i]);
 }

@@ -5,12 +5,12 @@
 /* The words of chunks below chunk_high are backed; make that of chunk c so. */
 static bool table_covers(struct heap *h, uint64_t c)
 {
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     if (c < high)
         return true;
     if (c >= h->chunk_count)
         return false;
-    uint64_t from = h->header->chunks_off + high * sizeof(struct chunk);
+    uint64_t from = (uint64_t)((char *)(h->chunks + high) - (char *)h->header);
     if (!commit_metadata(h, from, (c + 1 - high) * sizeof(struct chunk)))
         return false;
     while (high <= c && !cas(chunk_high, h->header->chunk_high, &high, c + 1))
@@ -22,7 +22,9 @@ static bool table_covers(struct heap *h, uint64_t c)
  * whoever finds it owned may read them. */
 static bool descriptors_ready(struct heap *h, uint32_t c)
 {
-    return commit_metadata(h, h->header->slices_off + c * DESCRIPTORS_BYTES, DESCRIPTORS_BYTES);
+    return commit_metadata(
+        h, (uint64_t)((char *)(h->slices + (size_t)c * CHUNK_SLICES) - (char *)h->header),
+        DESCRIPTORS_BYTES);
 }
 
 static bool word_change(struct heap *h, uint32_t c, enum chunk_state from, uint64_t to)
@@ -183,7 +185,7 @@ static bool member_has_room(struct heap *h, uint32_t c)
 
 uint32_t chunk_adopt(struct heap *h)
 {
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     if (get(h->header->orphans) == 0)
         return 0;
     for (uint64_t i = h->first_chunk; i < high; i++) {
@@ -241,7 +243,7 @@ static uint32_t claim_run_from(struct heap *h, uint64_t from, uint32_t n, uint32
             run_undo(h, (uint32_t)first, n);
             return 0;
         }
-        if (blocked >= get_acquire(h->header->chunk_high))
+        if (blocked >= chunks_high(h))
             return 0; /* not a neighbour in the way but no memory for the table */
         first = round_up((uint64_t)blocked + 1, step);
     }

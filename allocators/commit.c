@@ -17,8 +17,7 @@
 uint64_t ledger_recount(struct heap *h)
 {
     uint64_t seen = get_acquire(h->header->charged), sum = 0;
-    uint64_t members = get_acquire(h->header->members_high),
-             high = get_acquire(h->header->chunk_high);
+    uint64_t members = members_high(h), high = chunks_high(h);
     /* Hands first: what moves to its chunk meanwhile is counted twice, not never. */
     for (uint64_t slot = 0; slot < members; slot++)
         if (state_of(get(h->members[slot].state)) != MEMBER_FREE)

@@ -1,5 +1,6 @@
 #include "allocators/damage.h"
 #include "allocators/segment.h"
+#include "allocators/thread_cache.h"
 #include "config/log.h"
 
 const char *damage_owner(struct heap *h, uint64_t member_id, long *pid)
@@ -23,7 +24,8 @@ static const char *chunk_owner(struct heap *h, uint64_t off, long *pid)
 
 static size_t block_bytes(const struct slice *d)
 {
-    return get(d->kind) == SLICE_LARGE ? get(d->bytes) : class_bytes(get(d->cls));
+    unsigned cls = get(d->cls);
+    return get(d->kind) == SLICE_LARGE ? get(d->bytes) : cls < CLASS_COUNT ? class_bytes(cls) : 0;
 }
 
 static const char *block_kind(const struct slice *d)
@@ -53,9 +55,8 @@ void damage_pointer(struct heap *h, uint64_t off, const char *call, const char *
 {
     long pid = 0;
     uint64_t c = off >> CHUNK_SHIFT;
-    const char *owner = c >= h->first_chunk && c < get_acquire(h->header->chunk_high)
-                            ? chunk_owner(h, off, &pid)
-                            : "nobody";
+    const char *owner =
+        c >= h->first_chunk && c < chunks_high(h) ? chunk_owner(h, off, &pid) : "nobody";
     log_abort("%s of %s: %p, no block, segment %s, owner %s (pid %ld)", call, what, at_off(h, off),
               h->name, owner, pid);
 }
@@ -70,11 +71,33 @@ void damage_foreign(const void *p, const char *call)
     log_abort("%s of a pointer into no segment of this program: %p, owner nobody", call, p);
 }
 
+/* The fast paths of all threads end here: malloc finds nothing, and no page is at home. */
+static void stop_using(struct heap *h)
+{
+    for (struct thread_cache *tc = h->mine ? h->mine->caches : NULL; tc; tc = tc->next) {
+        cache_stop(tc);
+        __atomic_store_n(&tc->record_off, HOME_NOBODY / 2, __ATOMIC_RELAXED);
+    }
+}
+
 void damage_segment(struct heap *h, const char *what, uint64_t where)
 {
-    if (h->unusable)
+    if (__atomic_exchange_n(&h->unusable, true, __ATOMIC_RELAXED))
         return;
-    h->unusable = true;
-    log_line("segment %s is damaged (%s at offset 0x%lx): it is used for nothing new from here on",
+    put(damaged, h->header->damaged, 1); /* the last word that we write to it */
+    stop_using(h);
+    log_line("segment %s is damaged: %s, at offset 0x%lx.  This program uses it for nothing new: "
+             "its new blocks are private, and what it frees there stays",
              h->name, what, (unsigned long)where);
+}
+
+bool damage_was_found(struct heap *h)
+{
+    if (!__atomic_exchange_n(&h->unusable, true, __ATOMIC_RELAXED)) {
+        stop_using(h);
+        log_line("segment %s was found damaged by another member.  This program uses it for "
+                 "nothing new: its new blocks are private, and what it frees there stays",
+                 h->name);
+    }
+    return true;
 }

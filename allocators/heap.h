@@ -135,6 +135,7 @@ struct heap {
     struct slice *slices;
     uint64_t slice_count;         /* 0 before attach: every pointer is foreign */
     uint64_t link_key, link_mask; /* bits that no decoded link has */
+    uint64_t head_mask;           /* bits that no head of a list has that is not its end */
     struct seg_header *header;
     struct chunk *chunks;
     struct kept *kept;
@@ -197,6 +198,28 @@ static inline uint64_t slice_off(const struct heap *h, const struct slice *d)
 static inline uint32_t chunk_of(uint32_t slice)
 {
     return slice / CHUNK_SLICES;
+}
+
+/* ---- how far tables are used ------------------------------------------------------
+ * Read from the segment, and so not believed: never beyond the table's end. */
+static inline uint64_t at_most(uint64_t n, uint64_t most)
+{
+    return n < most ? n : most;
+}
+
+static inline uint64_t chunks_high(const struct heap *h)
+{
+    return at_most(get_acquire(h->header->chunk_high), h->chunk_count);
+}
+
+static inline uint64_t members_high(const struct heap *h)
+{
+    return at_most(get_acquire(h->header->members_high), MEMBER_MAX);
+}
+
+static inline uint64_t holds_high(const struct heap *h)
+{
+    return at_most(get_acquire(h->header->holds_high), HOLD_MAX);
 }
 
 /* Descriptor of the page or block that slice i belongs to. */
@@ -293,6 +316,13 @@ static inline uint32_t remote_count(uint64_t word)
 static inline uint64_t remote_with(uint64_t word, uint64_t off)
 {
     return ((word >> REMOTE_COUNT_SHIFT) + 1) << REMOTE_COUNT_SHIFT | off;
+}
+
+/* Nobody has found the segment damaged; else new memory comes from elsewhere. */
+bool damage_was_found(struct heap *h);
+static inline bool heap_is_usable(struct heap *h)
+{
+    return likely(!h->unusable && !get(h->header->damaged)) || !damage_was_found(h);
 }
 
 /* ---- the member's lock ------------------------------------------------------------

@@ -2,6 +2,7 @@
 #include "allocators/commit.h"
 #include "allocators/large.h"
 #include "allocators/page.h"
+#include "allocators/sound.h"
 #include "allocators/thread_cache.h"
 
 #include <fcntl.h>
@@ -20,7 +21,7 @@ bool hold_covers(struct heap *h, struct slice *d)
     uint32_t birth = get(d->hold_birth), last = get(d->hold_last);
     if (!h->shared || get(h->header->holds_live) == 0)
         goto free;
-    uint64_t high = get_acquire(h->header->holds_high);
+    uint64_t high = holds_high(h);
     for (uint64_t i = 0; i < high; i++) {
         uint64_t state = get(h->holds[i].state);
         uint32_t seq = (uint32_t)(state >> 8);
@@ -49,7 +50,7 @@ bool hold_look(struct heap *h)
     long fd = os_open(h->path, O_RDWR, 0);
     if (fd < 0)
         return m->holds_ended != 0;
-    uint64_t high = get_acquire(h->header->holds_high);
+    uint64_t high = holds_high(h);
     for (uint64_t i = 0; i < high; i++) {
         uint64_t state = get(h->holds[i].state);
         if (hold_in_use(state) && !os_lock_held(fd, LOCK_HOLD(i)))
@@ -100,8 +101,11 @@ static uint64_t held_bytes(struct heap *h, struct slice *d)
 static void held_purge_all(struct heap *h)
 {
     struct mine *m = h->mine;
-    for (uint32_t i = m->held.tail; i && i != m->held_purged; i = own_get(h->slices[i].prev))
+    for (uint32_t i = m->held.tail; i && i != m->held_purged; i = own_get(h->slices[i].prev)) {
+        if (!slice_exists(h, i) || !slice_must_be_sound(h, &h->slices[i]))
+            return;
         held_purge(h, &h->slices[i]);
+    }
     m->held_purged = m->held.tail;
     m->held_bytes = 0;
 }
@@ -123,7 +127,9 @@ void held_sweep(struct heap *h)
         return;
     for (uint32_t i = held->head, next; i; i = next) {
         struct slice *d = &h->slices[i];
-        next = own_get(d->next);
+        next = page_after(h, i);
+        if (!slice_must_be_sound(h, d))
+            return;
         if (page_is_held(h, d))
             continue;
         if (i == h->mine->held_purged)
@@ -161,7 +167,7 @@ static bool hold_take(struct heap *h, long fd, uint64_t i, uint32_t seq)
 
 static int take_free_entry(struct heap *h, long fd, uint32_t seq)
 {
-    uint64_t high = get_acquire(h->header->holds_high);
+    uint64_t high = holds_high(h);
     for (uint64_t i = 0; i < high; i++)
         if (!hold_in_use(get(h->holds[i].state)) && hold_take(h, fd, i, seq))
             return (int)i;
@@ -171,7 +177,7 @@ static int take_free_entry(struct heap *h, long fd, uint32_t seq)
 static int take_new_entry(struct heap *h, long fd, uint32_t seq)
 {
     for (;;) {
-        uint64_t high = get_acquire(h->header->holds_high), i = high;
+        uint64_t high = holds_high(h), i = high;
         if (i >= HOLD_MAX || !commit_metadata(h, SEG_HOLDS_OFF + i * sizeof(struct seg_hold),
                                               sizeof(struct seg_hold)))
             return -1;

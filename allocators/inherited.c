@@ -117,7 +117,7 @@ bool fork_drops_free(struct heap *h, struct slice *d, uint64_t off)
 /* Does a snapshot live that we made after this page was? */
 static bool child_may_read(struct heap *h, uint32_t birth)
 {
-    uint64_t high = get_acquire(h->header->holds_high);
+    uint64_t high = holds_high(h);
     for (uint64_t i = 0; i < high; i++) {
         uint64_t state = get(h->holds[i].state);
         if (state & 1 && (int32_t)((uint32_t)(state >> 8) - birth) > 0 &&

@@ -5,6 +5,7 @@
 #include "allocators/hold.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
+#include "allocators/sound.h"
 
 static bool is_huge(struct heap *h, const struct slice *d)
 {
@@ -154,7 +155,7 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *ze
 {
     uint64_t bytes = round_up(n, OS_PAGE);
     uint64_t window = h->chunk_count << CHUNK_SHIFT;
-    if (bytes < n || bytes > window || align > window || h->unusable)
+    if (bytes < n || bytes > window || align > window || !heap_is_usable(h))
         return NULL;
     recover_sometimes(h);
     struct guard g = heap_lock(h);
@@ -169,6 +170,8 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *ze
 
 void large_end(struct heap *h, struct slice *d)
 {
+    if (!slice_must_be_sound(h, d))
+        return;
     if (page_is_held(h, d))
         held_add(h, d);
     else if (is_huge(h, d))

@@ -46,7 +46,7 @@ void witness_drop(struct witness *w)
 /* Member pages below members_high are backed; make that of 'slot' so. */
 static bool slot_backed(struct heap *h, uint64_t slot)
 {
-    uint64_t high = get_acquire(h->header->members_high);
+    uint64_t high = members_high(h);
     if (slot < high)
         return true;
     if (!commit_metadata(h, SEG_MEMBERS_OFF + high * OS_PAGE, (slot + 1 - high) * OS_PAGE))

@@ -250,7 +250,7 @@ static bool ref_drop(struct heap *h, uint32_t entry, bool *last)
 
 uint64_t name_refs(struct heap *h, uint32_t entry)
 {
-    uint64_t sum = 0, seen, high = get_acquire(h->header->members_high);
+    uint64_t sum = 0, seen, high = members_high(h);
     if (!get(entry_at(h, entry)->counted))
         return 0;
     for (uint64_t slot = 0; slot < high && slot < MEMBER_MAX; slot++)

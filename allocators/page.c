@@ -4,6 +4,7 @@
 #include "allocators/commit.h"
 #include "allocators/damage.h"
 #include "allocators/run.h"
+#include "allocators/sound.h"
 
 struct slice *page_make(struct thread_cache *tc, unsigned cls)
 {
@@ -86,6 +87,8 @@ static void link_blocks(struct heap *h, struct slice *d, uint32_t from, uint32_t
  * pays for one, one that fills pages gets them in cheap batches. */
 bool page_extend(struct heap *h, struct slice *d)
 {
+    if (!page_must_be_sound(h, d) || !cell_must_be_sound(h, d))
+        return false;
     uint32_t from = own_get(d->capacity), reserved = own_get(d->reserved);
     if (from == reserved)
         return false;
@@ -121,8 +124,7 @@ static bool list_has(struct heap *h, uint64_t head, uint64_t off)
     for (uint32_t steps = WALK_MAX; steps && head && !list_is_end(head); steps--) {
         if (head == off)
             return true;
-        uint64_t c = head >> CHUNK_SHIFT;
-        if (c < h->first_chunk || c >= get(h->header->chunk_high))
+        if (!slice_exists(h, head >> SLICE_SHIFT))
             return false;
         head = link_read(h, at_off(h, head));
         if (!link_is_sound(h, head))
@@ -136,8 +138,8 @@ bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off)
     uint64_t cell = get(d->cell);
     if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))
         return true;
-    return cell && (list_has(h, get(cell_at(h, cell)->free), off) ||
-                    list_has(h, get(cell_at(h, cell)->parked), off));
+    return cell_is_sound(h, cell) && (list_has(h, get(cell_at(h, cell)->free), off) ||
+                                      list_has(h, get(cell_at(h, cell)->parked), off));
 }
 
 /* Where the owner puts a block of this page: not to be allocated while a
@@ -162,7 +164,7 @@ static uint32_t page_audit(struct heap *h, struct slice *d)
 {
     uint64_t off = get_acquire(d->audit);
     uint32_t found = 0;
-    if (off && page_block_index(d, off) < own_get(d->capacity) &&
+    if (block_is_in(h, d, off) && page_block_index(d, off) < own_get(d->capacity) &&
         link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off)) {
         kept_forget(h, d, off);
         owner_put(h, d, off, off);
@@ -185,6 +187,8 @@ static uint64_t list_tail(struct heap *h, struct slice *d, uint64_t head)
             page_link_damaged(h, head);
         if (list_is_end(next))
             return head;
+        if (!block_is_in(h, d, next))
+            page_link_damaged(h, head);
         head = next;
     }
 }
@@ -197,10 +201,23 @@ static bool becomes_list(struct heap *h, const struct slice *d)
            list_is_end(own_get(cell_at(h, own_get(d->cell))->free));
 }
 
+static bool remote_is_sound(struct heap *h, const struct slice *d, uint64_t word)
+{
+    if (likely(block_is_in(h, d, remote_head(word)) && remote_count(word) <= get(d->capacity)))
+        return true;
+    damage_segment(h, "a page's list of remote frees", (const char *)d - (char *)h->header);
+    return false;
+}
+
 uint32_t page_collect(struct heap *h, struct slice *d)
 {
     uint64_t word = get(d->remote);
     uint32_t n = 0;
+    if (likely(!word && !get(d->audit)))
+        return 0;
+    if (!page_must_be_sound(h, d) || !cell_must_be_sound(h, d) ||
+        (word && !remote_is_sound(h, d, word)))
+        return 0;
     if (word) {
         do /* 'taken' first: a list that only a register knew would die with us */
             own_put(page_taking, d->taken, remote_head(word)); /* the CAS orders it */

@@ -65,7 +65,7 @@ static inline bool page_block_starts(const struct slice *d, uint64_t off)
 static inline void *page_pop_of(struct heap *h, struct class_cell *cell, bool one_slice)
 {
     uint64_t off = own_get(cell->free);
-    if (unlikely(list_is_end(off)))
+    if (unlikely(off & h->head_mask)) /* the end, or nothing that may be followed */
         return NULL;
     uint64_t *block = at_off(h, off), next = *block ^ h->link_key;
     if (unlikely(!link_is_sound(h, next)))

@@ -9,6 +9,7 @@
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
+#include "allocators/sound.h"
 #include "allocators/thread_cache.h"
 
 #include <fcntl.h>
@@ -17,8 +18,7 @@
 static bool id_is_current(struct heap *h, uint64_t id)
 {
     uint32_t slot = member_slot(id);
-    return slot < get_acquire(h->header->members_high) &&
-           state_of(get(h->members[slot].state)) != MEMBER_FREE &&
+    return slot < members_high(h) && state_of(get(h->members[slot].state)) != MEMBER_FREE &&
            state_epoch(get(h->members[slot].state)) == member_epoch(id);
 }
 
@@ -36,7 +36,7 @@ static bool slice_in_flight(struct heap *h, struct slice *d, uint64_t off)
 /* Is somebody freeing this very block just now?  Then it is theirs to free. */
 static bool in_flight(struct heap *h, uint64_t off)
 {
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     for (uint64_t c = h->first_chunk; c < high; c++)
         for (uint32_t i = 0; word_state(get(h->chunks[c].word)) == CHUNK_OWNED && i < CHUNK_SLICES;
              i++) {
@@ -92,7 +92,7 @@ static uint64_t reclaim_chunk(struct thread_cache *tc, uint32_t c)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
-        if (get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_KEPT)
+        if (page_is_sound(d) && get(d->flags) & PAGE_KEPT)
             bytes += reclaim_page(tc, d);
         else if (get(d->kind) == SLICE_LARGE)
             bytes += reclaim_large(tc, d);
@@ -103,7 +103,7 @@ static uint64_t reclaim_chunk(struct thread_cache *tc, uint32_t c)
 static uint64_t reclaim_locked(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     uint64_t bytes = blocks_free_left(h, &tc->record->step);
     struct guard g = heap_lock(h);
     while (

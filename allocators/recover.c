@@ -7,6 +7,7 @@
 #include "allocators/member.h"
 #include "allocators/names.h"
 #include "allocators/page.h"
+#include "allocators/sound.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +65,7 @@ static void finish_large(struct heap *h, struct inflight *step, struct slice *d)
 static bool offset_is_block(struct heap *h, uint64_t off)
 {
     uint64_t c = off >> CHUNK_SHIFT;
-    return c >= h->first_chunk && c < get_acquire(h->header->chunk_high) &&
+    return c >= h->first_chunk && c < chunks_high(h) &&
            word_state(get(h->chunks[c].word)) != CHUNK_FREE;
 }
 
@@ -80,7 +81,7 @@ static bool finish_step(struct heap *h, const struct dead *dead, struct inflight
         uint64_t owner = word_member(get(h->chunks[off >> CHUNK_SHIFT].word));
         if (phase == INFLIGHT_LARGE)
             finish_large(h, step, d);
-        else if (owner != dead->id && get(d->kind) == SLICE_PAGE && page_block_starts(d, off))
+        else if (owner != dead->id && page_is_sound(d) && block_is_in(h, d, off))
             done = finish_small(h, step, d, off, phase);
     }
     if (done)
@@ -107,7 +108,7 @@ static void records_of_slice(struct heap *h, const struct dead *dead, struct sli
 
 static void records_each(struct heap *h, const struct dead *dead, record_visitor *visit, void *ctx)
 {
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     for (uint64_t c = h->first_chunk; c < high; c++) {
         uint64_t word = get_acquire(h->chunks[c].word);
         if (word_state(word) != CHUNK_OWNED || word_member(word) != dead->id)
@@ -181,11 +182,11 @@ static void page_mark_used(struct heap *h, const struct dead *dead, struct slice
 static bool block_unmark(struct heap *h, const struct dead *dead, uint64_t off)
 {
     uint64_t c = off >> CHUNK_SHIFT;
-    if (c < h->first_chunk || c >= get(h->header->chunk_high) ||
+    if (c < h->first_chunk || c >= chunks_high(h) ||
         word_member(get(h->chunks[c].word)) != dead->id)
         return false;
     struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
-    if (get(d->kind) != SLICE_PAGE || !page_block_starts(d, off))
+    if (!page_is_sound(d) || !block_is_in(h, d, off))
         return false;
     uint32_t block = page_block_index(d, off);
     if (block >= get(d->capacity)) /* died while extending: they are all on the list */
@@ -195,11 +196,10 @@ static bool block_unmark(struct heap *h, const struct dead *dead, uint64_t off)
     return true;
 }
 
-#define STEPS_MAX (UINT64_C(1) << 32)
-
 static void list_unmark(struct heap *h, const struct dead *dead, uint64_t head)
 {
-    for (uint64_t steps = STEPS_MAX; steps && head && !list_is_end(head); steps--) {
+    struct walk walk = { 0 };
+    while (head && !list_is_end(head) && !walk_returns(&walk, head)) {
         if (!block_unmark(h, dead, head))
             return;
         uint64_t next = link_read(h, at_off(h, head));
@@ -277,7 +277,8 @@ static bool slice_is_head(struct slice *d, uint32_t i)
 {
     enum slice_kind kind = (enum slice_kind)get_acquire(d->kind);
     uint32_t span = get(d->span);
-    return (kind == SLICE_PAGE || kind == SLICE_LARGE) && span != 0 && span <= CHUNK_SLICES - i;
+    return (kind == SLICE_PAGE ? page_is_sound(d) : kind == SLICE_LARGE && span != 0) &&
+           span <= CHUNK_SLICES - i;
 }
 
 /* The page or block at slice i of the chunk; how many slices it takes, 0 if
@@ -397,7 +398,7 @@ static bool chunk_mark_used(struct heap *h, const struct dead *dead, uint32_t c)
 /* False: no memory for the marks; somebody tries again. */
 static bool pages_mark(struct heap *h, const struct dead *dead)
 {
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     for (uint64_t c = h->first_chunk; c < high; c++) {
         uint64_t word = get_acquire(h->chunks[c].word);
         if (word_state(word) == CHUNK_OWNED && word_member(word) == dead->id &&
@@ -438,7 +439,7 @@ static void part_recover(struct heap *h, uint32_t c, uint64_t word)
 
 static void chunks_recover(struct heap *h, const struct dead *dead)
 {
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     for (uint64_t i = h->first_chunk; i < high; i++) {
         uint32_t c = (uint32_t)i;
         uint64_t word = get_acquire(h->chunks[c].word);
@@ -462,7 +463,7 @@ static void chunks_recover(struct heap *h, const struct dead *dead)
 /* Slots that the dead one was recovering are merely dead again. */
 static void hand_back(struct heap *h, const struct dead *dead)
 {
-    uint64_t high = get_acquire(h->header->members_high);
+    uint64_t high = members_high(h);
     for (uint64_t slot = 0; slot < high; slot++) {
         uint64_t state = get(h->members[slot].state);
         if (state_of(state) == MEMBER_RECOVERING && state_recoverer(state) == dead->slot + 1)
@@ -547,7 +548,7 @@ static unsigned slots_recover(struct heap *h, long fd, struct look *look)
 {
     unsigned n = 0;
     *look = (struct look){ 0 };
-    uint64_t high = get_acquire(h->header->members_high);
+    uint64_t high = members_high(h);
     for (uint32_t slot = 0; slot < high; slot++)
         n += slot_recover(h, fd, slot, look);
     return n;
@@ -570,7 +571,7 @@ static bool somebody_left(struct heap *h)
 
 unsigned recover_dead(struct heap *h, bool wait)
 {
-    if (!h->shared || !h->can_open)
+    if (!h->shared || !h->can_open || !heap_is_usable(h))
         return 0;
     long fd = os_open(h->path, O_RDWR, 0);
     if (fd < 0)

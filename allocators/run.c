@@ -2,6 +2,7 @@
 #include "allocators/adopt.h"
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
+#include "allocators/damage.h"
 
 static uint64_t bits(uint32_t first, uint32_t n)
 {
@@ -127,6 +128,18 @@ void run_add_chunk(struct heap *h, uint32_t c)
 
 /* ---- taking ----------------------------------------------------------------------- */
 
+/* The bits say so; the descriptors must, too, or two would have the same memory. */
+static bool slices_are_free(struct heap *h, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = first; i < first + n; i++)
+        if (unlikely(get(h->slices[i].kind) != SLICE_FREE)) {
+            damage_segment(h, "a slice in use is taken for free",
+                           (char *)&h->slices[i] - (char *)h->header);
+            return false;
+        }
+    return true;
+}
+
 static uint32_t run_take(struct heap *h, uint32_t c, uint32_t n, uint32_t align)
 {
     struct chunk *chunk = &h->chunks[c];
@@ -139,6 +152,8 @@ static uint32_t run_take(struct heap *h, uint32_t c, uint32_t n, uint32_t align)
     uint64_t warm = aligned_only(run_starts(free & h->mine->info[c].idle, n), align);
     if (warm)
         first = (uint32_t)__builtin_ctzl(warm);
+    if (!slices_are_free(h, c * CHUNK_SLICES + first, n))
+        return UINT32_MAX;
     own_put(chunk_free_slices, chunk->free_slices, free & ~bits(first, n));
     h->mine->info[c].idle &= ~bits(first, n);
     h->mine->info[c].aged &= ~bits(first, n);
@@ -167,7 +182,7 @@ static uint32_t bins_search(struct heap *h, uint32_t n, uint32_t align)
 uint32_t run_alloc(struct heap *h, uint32_t n, uint32_t align)
 {
     uint32_t slice = bins_search(h, n, align);
-    if (slice)
+    if (slice || h->unusable)
         return slice;
     uint32_t c = adopt_chunk(h);
     if (c) {
@@ -190,6 +205,8 @@ bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
         return false;
     uint64_t want = bits(at + have, n - have), free = own_get(h->chunks[c].free_slices);
     if ((free & want) != want)
+        return false;
+    if (!slices_are_free(h, first + have, n - have))
         return false;
     own_put(chunk_free_slices, h->chunks[c].free_slices, free & ~want);
     h->mine->info[c].idle &= ~want;
@@ -243,6 +260,8 @@ static void purge_owned(struct heap *h, uint32_t c, uint32_t now, bool all)
 void run_purge(struct heap *h, bool all)
 {
     struct mine *m = h->mine;
+    if (h->unusable)
+        return;
     if ((h->purge_delay_ms < 0 && !all) || !m->purge_head)
         return;
     uint32_t now = (uint32_t)os_now_ms(), last = m->purge_tail, c;

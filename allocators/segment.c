@@ -97,6 +97,7 @@ static void view_set(struct heap *h, uint64_t base, const struct seg_header *hea
     h->first_chunk = header->first_chunk;
     h->link_key = header->link_key;
     h->link_mask = ~(header->window - 1) | 14;
+    h->head_mask = h->link_mask | LIST_END;
 }
 
 /* Opens the fast path: from here on pointers are ours or foreign by address. */

@@ -31,7 +31,7 @@
  * moved.  Large runs lie in the copy as in the segment, so that huge pages can be moved. */
 static void copy_lay_out(struct heap *h, struct snapshot *s)
 {
-    uint64_t at = 0, chunks = get(h->header->chunk_high) - h->first_chunk;
+    uint64_t at = 0, chunks = chunks_high(h) - h->first_chunk;
     if (s->want.kind == SNAPSHOT_COPY)
         at = round_up(chunks * sizeof(struct slice *), 64);
     for (uint64_t i = 0; i < s->run_count; i++)
@@ -243,7 +243,7 @@ static bool run_copy(struct heap *h, struct snapshot *s, struct snapshot_run *ru
  * ourselves, and what is ours. */
 static bool pointers_copy(struct heap *h, struct snapshot *s)
 {
-    uint64_t chunks = get(h->header->chunk_high) - h->first_chunk;
+    uint64_t chunks = chunks_high(h) - h->first_chunk;
     struct slice **to = (struct slice **)(void *)s->write;
     if (s->want.kind != SNAPSHOT_COPY)
         return true;

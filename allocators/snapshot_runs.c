@@ -159,7 +159,7 @@ static bool tables_collect(struct heap *h, struct snapshot *s, uint64_t high)
 
 bool runs_collect(struct heap *h, struct snapshot *s)
 {
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     s->run_count = 0;
     s->bytes = s->viewed = 0;
     if (s->want.kind == SNAPSHOT_PRIVATE && !tables_collect(h, s, high))

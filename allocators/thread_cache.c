@@ -6,6 +6,7 @@
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
+#include "allocators/sound.h"
 
 /* How many pages are looked at for remote frees before a new one is made. */
 #define LOOK_REMOTE 4
@@ -17,7 +18,15 @@ static struct class_cell *cell_of(struct thread_cache *tc, unsigned cls)
 
 static void *pop(struct thread_cache *tc, unsigned cls)
 {
-    return page_pop_of(tc->heap, cell_of(tc, cls), class_slices(cls) == 1);
+    struct heap *h = tc->heap;
+    struct class_cell *cell = cell_of(tc, cls);
+    uint64_t off = own_get(cell->free);
+    if (likely(off == LIST_END))
+        return NULL;
+    if (likely(free_block_exists(h, off)))
+        return page_pop_of(h, cell, class_slices(cls) == 1);
+    damage_segment(h, "a list of free blocks", (char *)cell - (char *)h->header);
+    return NULL;
 }
 
 /* ---- the way of the fast path ------------------------------------------------------ */
@@ -60,7 +69,12 @@ static void list_without_empty(struct heap *h, sh64_t *list)
 {
     uint64_t off = own_get(*list), kept = 0;
     bool dropped = false;
-    for (uint64_t next; !list_is_end(off); off = next) {
+    struct walk walk = { 0 };
+    for (uint64_t next; off != LIST_END; off = next) {
+        if (unlikely(!free_block_exists(h, off) || walk_returns(&walk, off))) {
+            damage_segment(h, "a list of free blocks", (char *)list - (char *)h->header);
+            return;
+        }
         struct slice *d = slice_head(h, (uint32_t)(off >> SLICE_SHIFT));
         next = link_read(h, at_off(h, off));
         if (!link_is_sound(h, next))
@@ -115,7 +129,9 @@ static void sweep(struct thread_cache *tc, unsigned cls)
     for (uint32_t i = pages->pages.head, next; i; i = next) {
         struct slice *d = &h->slices[i];
         uint8_t flags = own_get(d->flags);
-        next = own_get(d->next);
+        next = page_after(h, i);
+        if (!page_must_be_sound(h, d))
+            return;
         if (!(flags & PAGE_IDLE))
             continue;
         if (page_is_empty(d)) {
@@ -135,9 +151,14 @@ static void sweep(struct thread_cache *tc, unsigned cls)
         return;
     lists_without_empty(tc, cls);
     struct guard g = heap_lock(h);
-    for (uint32_t next; first; first = next) {
+    for (uint32_t next; first && !h->unusable; first = next) {
         struct slice *d = &h->slices[first];
         next = own_get(d->next);
+        if (next && !(slice_exists(h, next) && page_is_sound(&h->slices[next]) &&
+                      own_get(h->slices[next].flags) & PAGE_EMPTY)) {
+            damage_segment(h, "a list of pages", (char *)&d->next - (char *)h->header);
+            break;
+        }
         if (page_is_held(h, d)) /* a fork of another thread was faster than we */
             held_add(h, d);
         else
@@ -150,14 +171,14 @@ static void sweep(struct thread_cache *tc, unsigned cls)
 static void collect_all(struct thread_cache *tc, unsigned cls)
 {
     struct heap *h = tc->heap;
-    for (uint32_t i = tc->classes[cls].pages.head; i; i = own_get(h->slices[i].next))
+    for (uint32_t i = tc->classes[cls].pages.head; i; i = page_after(h, i))
         if (page_collect(h, &h->slices[i]))
             cache_note_empty(tc, &h->slices[i]);
 }
 
 void cache_sweep_all(struct thread_cache *tc)
 {
-    for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
+    for (unsigned cls = 0; cls < CLASS_COUNT && !tc->heap->unusable; cls++) {
         collect_all(tc, cls);
         if (tc->classes[cls].idle)
             sweep(tc, cls);
@@ -182,6 +203,10 @@ void cache_note_empty(struct thread_cache *tc, struct slice *d)
 void cache_page_empty(struct thread_cache *tc, struct slice *d)
 {
     unsigned cls = own_get(d->cls);
+    if (unlikely(cls >= CLASS_COUNT)) {
+        page_must_be_sound(tc->heap, d);
+        return;
+    }
     struct class_pages *pages = &tc->classes[cls];
     cache_note_empty(tc, d);
     int64_t delay = tc->heap->purge_delay_ms;
@@ -211,7 +236,9 @@ static bool from_remote(struct thread_cache *tc, unsigned cls, uint32_t looks)
     struct class_pages *pages = &tc->classes[cls];
     if (looks > pages->count)
         looks = pages->count;
-    for (; looks && pages->pages.head && list_is_end(own_get(cell_of(tc, cls)->free)); looks--) {
+    for (;
+         looks && pages->pages.head && list_is_end(own_get(cell_of(tc, cls)->free)) && !h->unusable;
+         looks--) {
         struct slice *d = &h->slices[pages->pages.head];
         page_list_remove(h, &pages->pages, d);
         page_list_append(h, &pages->pages, d);
@@ -266,6 +293,8 @@ static bool steal(struct thread_cache *tc, unsigned cls)
         for (uint32_t i; (i = pages->pages.head);) {
             struct slice *d = &h->slices[i];
             page_list_remove(h, &pages->pages, d);
+            if (!page_must_be_sound(h, d))
+                return false;
             page_set_owner(tc, d, !(own_get(d->flags) & PAGE_KEPT));
             page_add(tc, cls, d);
         }
@@ -324,7 +353,8 @@ static bool find(struct thread_cache *tc, unsigned cls)
         return true;
     sweep_for_others(tc);
     recover_sometimes(tc->heap);
-    while (from_member(tc, cls)) { /* pages of the dead may turn out to be full */
+    while (!tc->heap->unusable &&
+           from_member(tc, cls)) { /* pages of the dead may turn out to be full */
         if (!list_is_end(own_get(cell->free)) || from_remote(tc, cls, LOOK_REMOTE) ||
             from_fresh(tc, cls))
             return true;
@@ -339,6 +369,8 @@ void *cache_refill(struct thread_cache *tc, unsigned cls)
     struct heap *h = tc->heap;
     if (unlikely(tc->hold_seq != __atomic_load_n(&h->mine->hold_seq, __ATOMIC_RELAXED)))
         cache_park(tc);
+    if (unlikely(!heap_is_usable(h)))
+        return NULL;
     direct_set(tc, cls);
     void *block = pop(tc, cls);
     if (block || h->unusable)
@@ -361,7 +393,8 @@ void cache_free(struct thread_cache *tc, struct slice *d, uint64_t off)
         own_put(page_used, d->used, own_get(d->used) - 1);
     } else {
         page_push(h, cell, d, off);
-        if (get(d->home) == HOME_NOBODY && !get(d->registered) && !(own_get(d->flags) & PAGE_KEPT))
+        if (get(d->home) == HOME_NOBODY && !get(d->registered) &&
+            !(own_get(d->flags) & (PAGE_KEPT | PAGE_CHECKED)))
             put(page_owner, d->home, own_get(d->cell)); /* it has no registered block any more */
     }
     cache_page_empty(tc, d);
@@ -490,7 +523,7 @@ void caches_orphaned(struct heap *h, struct thread_cache *own)
             continue;
         for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
             tc->classes[cls] = (struct class_pages){ 0 };
-        uint64_t high = get(h->header->chunk_high);
+        uint64_t high = chunks_high(h);
         for (uint64_t i = h->first_chunk * CHUNK_SLICES; i < high * CHUNK_SLICES; i++) {
             struct slice *d = &h->slices[i];
             if (word_state(get(h->chunks[i / CHUNK_SLICES].word)) != CHUNK_OWNED)

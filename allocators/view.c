@@ -24,11 +24,6 @@ void view_read(const struct view *v, uint64_t off, void *to, uint64_t bytes)
 
 /* ---- tables ---------------------------------------------------------------------------- */
 
-static uint64_t at_most(uint64_t n, uint64_t most)
-{
-    return n < most ? n : most;
-}
-
 /* Room for the whole tables is only reserved; what is read into takes memory. */
 static bool tables_reserve(struct view *v)
 {

@@ -79,7 +79,7 @@ static void include_tables(uint64_t high)
 
 static void include_heap(void)
 {
-    uint64_t high = get_acquire(main_heap.header->chunk_high);
+    uint64_t high = chunks_high(&main_heap);
     if (high > main_heap.chunk_count)
         return; /* who dies of damage dies without */
     include_tables(high);

@@ -35,7 +35,7 @@ struct usage usage_now(void)
     struct heap *h = &main_heap;
     if (preload_mode != MODE_HEAP)
         return u;
-    uint64_t high = get_acquire(h->header->chunk_high);
+    uint64_t high = chunks_high(h);
     for (uint64_t c = h->first_chunk; c < high; c++) {
         uint64_t word = get(h->chunks[c].word);
         if (word_member(word) != h->member_id)

@@ -21,7 +21,8 @@
  * there is this word, as later the magic number: an odd one, the end of a
  * list. */
 static const uint64_t empty_list = LIST_END;
-struct heap main_heap AT_FORK(".data") = { .base = (char *)(uintptr_t)&empty_list };
+struct heap main_heap AT_FORK(".data") = { .base = (char *)(uintptr_t)&empty_list,
+                                           .head_mask = LIST_END };
 struct thread_cache no_cache = { .record_off = HOME_NOBODY / 2, .id = UINT64_MAX };
 
 __thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;

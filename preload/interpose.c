@@ -69,6 +69,8 @@ static void say_full(size_t n)
 
 static void *out_of_memory(size_t n, size_t align, bool zero)
 {
+    if (main_heap.unusable) /* it is damaged, and that was said */
+        return libc_alloc(n, align, zero);
     /* What no segment could hold is the program's own affair. */
     if (n < main_heap.slice_count << SLICE_SHIFT && align < main_heap.slice_count << SLICE_SHIFT &&
         main_heap.shared) {
@@ -95,7 +97,8 @@ static void *alloc_with_cache(size_t n, size_t align, bool zero)
     if (!tc && preload_mode == MODE_HEAP && main_heap.shared &&
         !tls_state.libc_depth) /* not even room for a thread's record */
         return out_of_memory(n, align, zero);
-    if (!tc || tls_state.libc_depth || (preload_slow && mode_sends_to_libc(n)))
+    if (!tc || tls_state.libc_depth || main_heap.unusable ||
+        (preload_slow && mode_sends_to_libc(n)))
         return libc_alloc(n, align, zero);
     void *p = preload_slow ? mode_malloc(tc, n, align, zero)
               : align > 16 ? heap_memalign(tc, align, n)
@@ -213,7 +216,7 @@ EXPORT void *malloc(size_t n)
  * that of a thread which must not be here: before attach, or in an unknown child. */
 static __attribute__((noinline)) void free_remote(struct thread_cache *tc, struct slice *d, void *p)
 {
-    if (likely(tc->record && !main_heap.fork_matters))
+    if (likely(tc->record && !main_heap.fork_matters && !main_heap.unusable))
         page_free_remote(&main_heap, &tc->record->step, d, off_of(&main_heap, p));
     else
         free_slow(p);

@@ -53,7 +53,7 @@ static void chunk_clear(struct heap *h, uint64_t c)
  * so that nobody has to recover us. */
 static void retire(struct heap *h)
 {
-    uint64_t high = get_acquire(h->header->chunk_high), left = 0;
+    uint64_t high = chunks_high(h), left = 0;
     struct guard g = heap_lock(h);
     for (uint64_t c = h->first_chunk; c < high; c++) {
         uint64_t word = get(h->chunks[c].word);

@@ -14,9 +14,9 @@ static const char *const site_names[] = {
 
 /* Reached only by fork, which this life does not do.  No test kills there yet:
  * what a survivor finds is known from reading. */
-static const char *const elsewhere[] = { "hold_seq",   "holds_high", "hold_state", "hold_facts",
-                                         "holds_live", "hold_cover", "hold_over",  "fork_facts",
-                                         "inherited",  "page_park" };
+static const char *const elsewhere[] = { "damaged",    "hold_seq",   "holds_high", "hold_state",
+                                         "hold_facts", "holds_live", "hold_cover", "hold_over",
+                                         "fork_facts", "inherited",  "page_park" };
 
 static void hits_add(void)
 {

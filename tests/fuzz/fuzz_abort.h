@@ -1,0 +1,1 @@
+_Noreturn void fuzz_abort(void);
