@@ -34,7 +34,7 @@ static bool pool_page_is_empty(struct heap *h, struct slice *d)
         bits[i] = get(kept->bits[i]);
     uint64_t off = remote_head(get_acquire(d->remote));
     for (uint32_t steps = get(d->reserved); off && !list_is_end(off) && steps; steps--) {
-        if (slice_head(h, (uint32_t)(off >> SLICE_SHIFT)) != d || !page_block_starts(d, off))
+        if (!block_is_in(h, d, off))
             return false;
         uint32_t block = page_block_index(d, off);
         bits[block / 64] &= ~(UINT64_C(1) << (block % 64));

@@ -50,6 +50,10 @@ static bool may_abort;
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 _Noreturn void fuzz_abort(void);
 void __wrap_os_random(void *buf, size_t len);
+void __wrap_os_sleep_us(unsigned us);
+uint64_t __wrap_os_now_ms(void);
+os_signals __wrap_os_signals_block(void);
+uint64_t __real_os_now_ms(void);
 
 /* config/log.c ends the program here. */
 void fuzz_abort(void)
@@ -65,6 +69,25 @@ void __wrap_os_random(void *buf, size_t len)
     static const uint64_t words[2] = { 4711, UINT64_C(0x1f2e3d4c5b6a7988) };
     for (size_t i = 0; i < len; i++)
         ((uint8_t *)buf)[i] = ((const uint8_t *)words)[i % sizeof words];
+}
+
+/* Nobody sleeps: the clock is put forward instead. */
+static uint64_t slept_us;
+
+void __wrap_os_sleep_us(unsigned us)
+{
+    slept_us += us;
+}
+
+/* A fault while signals are blocked would end us without a report. */
+os_signals __wrap_os_signals_block(void)
+{
+    return 0;
+}
+
+uint64_t __wrap_os_now_ms(void)
+{
+    return __real_os_now_ms() + slept_us / 1000;
 }
 
 static uint64_t limit(uint64_t whole)
