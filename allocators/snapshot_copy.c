@@ -274,6 +274,8 @@ bool copy_make(struct heap *h, struct snapshot *s)
     if (s->run_count > RUNS_MOST)
         return false;
     copy_lay_out(h, s);
+    if (s->copy_bytes == 0 && s->want.kind == SNAPSHOT_COPY) /* nobody has allocated anything yet */
+        return true;
     if (!area_take(h, s) || !window_map(h, s) || !pointers_copy(h, s))
         return false;
     for (uint64_t i = 0; i < s->run_count; i++)

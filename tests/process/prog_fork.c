@@ -381,8 +381,24 @@ static void who_cannot_open_the_file_any_more_may_fork(void)
     free(large);
 }
 
+/* Not even the libraries have: the segment is as it was made. */
+static void where_nothing_was_allocated_fork_does(void)
+{
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            char *p = malloc(100);
+            memset(p, 1, 100);
+            free(p);
+            _exit(0);
+        }
+        ends_well(pid);
+    }
+}
+
 static const struct check checks[] = {
     CHECK(a_child_sees_the_heap_as_it_was),
+    CHECK(where_nothing_was_allocated_fork_does),
     CHECK(a_parent_sees_nothing_of_its_child_s_writes),
     CHECK(blocks_made_after_the_fork_are_shared_both_ways),
     CHECK(grandchildren_inherit_what_their_parent_had),

@@ -17,6 +17,12 @@
         cr_assert_eq(o.status, 0, "exit status %d: %s%s", o.status, o.err, o.out);                 \
     }
 
+/* The first to fork in a segment that nobody else uses yet. */
+Test(fork, where_nothing_was_allocated_fork_does)
+{
+    assert_ran(run("HSHM_SEGMENT=fresh", "prog_fork where_nothing_was_allocated_fork_does"));
+}
+
 FORK(a_child_sees_the_heap_as_it_was)
 FORK(a_parent_sees_nothing_of_its_child_s_writes)
 FORK(blocks_made_after_the_fork_are_shared_both_ways)
