@@ -324,6 +324,18 @@ long os_advise(void *at, uint64_t bytes, int advice)
  * back? */
 enum trust { UNTRIED, WORKS, LIES };
 static enum trust populating, removing;
+static bool asking_less;
+
+void os_ask_less(void)
+{
+    enum trust untried = UNTRIED;
+    __atomic_store_n(&asking_less, true, __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(&populating, &untried, WORKS, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
+    untried = UNTRIED;
+    __atomic_compare_exchange_n(&removing, &untried, WORKS, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
+}
 
 static bool is_resident(void *at)
 {
@@ -384,7 +396,8 @@ long os_populate_read(void *at, uint64_t bytes)
 bool os_is_there(void *at, uint64_t bytes, unsigned char *there)
 {
     struct sysinfo si;
-    return os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) == 0 && si.totalswap == 0 &&
+    return !__atomic_load_n(&asking_less, __ATOMIC_RELAXED) &&
+           os_call(SYS_sysinfo, (long)&si, 0, 0, 0, 0, 0) == 0 && si.totalswap == 0 &&
            os_call(SYS_mincore, (long)at, (long)bytes, (long)there, 0, 0, 0) == 0;
 }
 
@@ -476,6 +489,12 @@ _Noreturn void os_exit(int status)
 {
     for (;;)
         os_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}
+
+long os_prctl(int option, const unsigned long args[4])
+{
+    return os_call(SYS_prctl, option, (long)args[0], (long)args[1], (long)args[2], (long)args[3],
+                   0);
 }
 
 long os_pid(void)

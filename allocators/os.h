@@ -62,6 +62,8 @@ long os_populate_read(void *at, uint64_t bytes); /* only map what is backed */
 /* A byte for each OS page, odd where it has memory: the others read as zero.  False: who knows
  * (what is swapped out would not be told). */
 bool os_is_there(void *at, uint64_t bytes, unsigned char *there);
+/* From now on no system call but those that any malloc makes, for advice that can be had without. */
+void os_ask_less(void);
 long os_advise(void *at, uint64_t bytes, int advice);
 /* Give memory back: a hole in the file, or fresh zero pages.  -E: it is still there, with its bytes;
  * a file may take os_punch() then. */
@@ -76,6 +78,7 @@ uint64_t os_now_ns(void);  /* wall clock, for people */
 uint64_t os_boot_ns(void); /* precise monotonic, for durations */
 void os_random(void *buf, size_t len);
 void os_boot_id(uint64_t id[2]);
+long os_prctl(int option, const unsigned long args[4]);
 long os_pid(void);
 _Noreturn void os_exit(int status); /* of the whole process, at once */
 long os_tid(void);

@@ -67,14 +67,14 @@ static uint64_t room_free(const struct room *room)
 
 /* ---- the control group -------------------------------------------------------------------- */
 
-static uint64_t look_group(void)
+static uint64_t look_group(const struct heap *h)
 {
     static struct cgroup group;
     static uint64_t found_ms;
     static uint32_t busy;
     uint64_t now = os_now_ms(), left = UINT64_MAX;
-    if (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
-        return left; /* another thread is looking: it will see */
+    if (!h->can_open || __atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
+        return left; /* nobody can be asked, or another thread is looking: it will see */
     if (!found_ms || now - found_ms > GROUP_FIND_MS) {
         cgroup_find("", &group);
         found_ms = now;
@@ -86,7 +86,7 @@ static uint64_t look_group(void)
 
 void room_look(struct heap *h, struct room *room)
 {
-    *room = (struct room){ .group = look_group() };
+    *room = (struct room){ .group = look_group(h) };
     look_file(h, room);
 }
 
@@ -106,12 +106,14 @@ static void keep(uint64_t *word, uint64_t value)
 static bool group_allows(struct heap *h, uint64_t pages)
 {
     struct mine *m = h->mine;
+    if (get(h->me->charged) * OS_PAGE <= GROUP_SPARE) /* most processes are short and small */
+        return true;
     uint64_t now = os_now_ms(), sure = recall(&m->group_pages);
     if (now - recall(&m->group_ms) < LOOK_MS && pages <= sure) {
         keep(&m->group_pages, sure - pages);
         return true;
     }
-    uint64_t left = look_group();
+    uint64_t left = look_group(h);
     if (left != UINT64_MAX)
         left = left > GROUP_SPARE ? (left - GROUP_SPARE) / OS_PAGE : 0;
     if (left < pages)

@@ -29,4 +29,5 @@ IN_A_HANDLER(fork_in_the_signal_handlers_of_threads)
     }
 WITHOUT_EXIT(calls_are_refused)
 WITHOUT_EXIT(calls_are_killed)
+WITHOUT_EXIT(calls_are_killed_by_seccomp)
 WITHOUT_EXIT(strict_mode)
