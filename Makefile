@@ -90,8 +90,10 @@ PRELOAD_SRC := $(filter-out config/options_print.c, $(wildcard preload/*.c gpu_h
 API_SRC     := $(wildcard api/*.c) $(filter-out config/options_print.c, $(CORE_SRC))
 TOOL_SRC    := $(wildcard tool/*.c) $(CORE_SRC)
 UNIT_SRC    := $(wildcard tests/unit/*.c)
-PROCESS_SRC := $(wildcard tests/process/test_*.c tests/stress/test_*.c)
-PROG_SRC    := $(wildcard tests/process/prog_*.c tests/stress/prog_*.c)
+PROCESS_SRC := $(wildcard tests/process/test_*.c tests/stress/test_*.c tests/gpu/test_*.c)
+PROG_SRC    := $(wildcard tests/process/prog_*.c tests/stress/prog_*.c tests/gpu/prog_*.c)
+# What of gpu_hooks/ needs no driver.
+GPU_CORE_SRC := $(wildcard gpu_hooks/gpu_seg.c gpu_hooks/gpu_run.c gpu_hooks/gpu_block.c gpu_hooks/gpu_sweep.c)
 LIB_SRC     := $(wildcard tests/process/lib_*.c)
 C_SRC       := $(sort $(PRELOAD_SRC) $(API_SRC) $(TOOL_SRC) $(UNIT_SRC) $(PROCESS_SRC) $(PROG_SRC) $(LIB_SRC))
 
@@ -105,6 +107,8 @@ UNIT_SUPPORT  := $(call objects,$(filter-out tests/unit/test_%,$(UNIT_SRC)))
 PROCESS_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(PROCESS_SRC))
 PROGS         := $(patsubst %.c,$(B)/tests/%,$(notdir $(PROG_SRC)))
 LIBS          := $(patsubst %.c,$(B)/tests/%.so,$(notdir $(LIB_SRC)))
+# Test doubles of GPU drivers, and programs for them that only a toolkit can build.
+FAKES         := $(B)/tests/fakes/libcuda.so.1 $(B)/tests/fakes/libcudart.so.13
 
 all: $(if $(wildcard preload/*.c),$(PRELOAD)) $(API) $(if $(wildcard tool/*.c),$(TOOL)) \
      $(if $(SAN),$(UNIT_TESTS))
@@ -154,6 +158,23 @@ $(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
 $(B)/tests/prog_api $(B)/tests/prog_api_sync: $(B)/tests/%: $(O)/tests/process/%.o $(B)/libhshm.so
 	@mkdir -p $(@D)
 	$(link) $< -L$(B) -lhshm -Wl,-rpath,'$$ORIGIN/..' -o $@
+$(B)/tests/gpu/test_%: HARDEN =
+$(B)/tests/gpu/test_%: $(O)/tests/gpu/test_%.o
+	@mkdir -p $(@D)
+	$(link) $< -lcriterion -o $@
+# Linked with the core of the GPU segment, whose shared writes it counts and cuts short.
+$(B)/tests/gpu/test_gpu_core: $(O)/tests/gpu/test_gpu_core.o \
+                              $(patsubst %.c,$(O)/cut/%.o,$(CORE_SRC) $(GPU_CORE_SRC))
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) -lcriterion -o $@
+$(B)/tests/fakes/libcuda.so.1: tests/fakes/fake_cuda.c tests/fakes/fake.h
+	@mkdir -p $(@D)
+	$(CC) -O1 -g -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -fPIC -fvisibility=hidden \
+	  -shared -pthread -Wl,-soname,$(@F) $< -o $@
+$(B)/tests/fakes/libcudart.so.13: tests/fakes/fake_cudart.c tests/fakes/fake_cudart.map
+	@mkdir -p $(@D)
+	$(CC) -O1 -g -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -fPIC -shared -pthread \
+	  -Wl,-soname,$(@F),--version-script=tests/fakes/fake_cudart.map $< -ldl -o $@
 
 # The programs they run know only malloc and free; prog_*_static is linked statically.
 define program
@@ -174,6 +195,10 @@ $(O)/sites/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(compile) -DHSHM_COUNT_SITES -c $< -o $@
 
+$(O)/cut/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(compile) -DHSHM_CUT_SITES -c $< -o $@
+
 # Everything is built anew when the compiler or its flags change.
 ALL_FLAGS := $(compile) $(link) $(PRELOAD_LDFLAGS)
 $(O)/flags: FORCE
@@ -184,13 +209,13 @@ $(O)/flags: FORCE
 
 # ---- tests ------------------------------------------------------------------------------------
 
-tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(LIBS)
+tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(LIBS) $(FAKES)
 
 RUN := B=$(B) T='$(T)' tests/run
 
 check: deps-check layers
 	@$(MAKE) --no-print-directory tests docs-check
-	$(RUN) unit process scripts programs
+	$(RUN) unit process gpu scripts programs
 
 check-unit: deps-check
 	@$(MAKE) --no-print-directory $(UNIT_TESTS)
@@ -234,7 +259,8 @@ deps-demo deps-check deps-full: deps-%:
 # ---- style ------------------------------------------------------------------------------------
 
 OWN_C := $(sort $(wildcard $(foreach d,config allocators gpu_hooks preload tool api include \
-           include/hshm tests/unit tests/unit/tsan tests/unit/tsan/criterion tests/process tests/stress examples bench,$(d)/*.[ch])))
+           include/hshm tests/unit tests/unit/tsan tests/unit/tsan/criterion tests/process tests/stress \
+           tests/gpu tests/fakes examples bench,$(d)/*.[ch])))
 
 style: layers format-check tidy cppcheck
 

@@ -20,6 +20,8 @@
  *   slices_off        128 B per slice        struct slice[chunk_count * CHUNK_SLICES]
  *   kept_off          640 B per slice        struct kept[...]: blocks of ended members
  *   data_off          the rest               chunks 'first_chunk' and up
+ *   window            GPU_AREA_BYTES         struct gpu_header and what follows it; the file ends
+ *                                            at 'window' until somebody uses a GPU
  *
  * All of it is sparse: only what is used is ever committed.
  *
@@ -450,13 +452,145 @@ static inline uint64_t name_count(uint64_t window)
 #define LOCK_HOLD(hold)   ((UINT64_C(1) << 60) + (UINT64_C(1) << 20) + (hold))
 #define LOCK_CREATE       ((UINT64_C(1) << 60) + (UINT64_C(1) << 21))
 #define LOCK_RECLAIM      (LOCK_CREATE + 1) /* one at a time frees what ended members kept */
+#define LOCK_GPU          (LOCK_CREATE + 2) /* one at a time joins the members that use GPUs */
+
+/* ---- GPU segments -----------------------------------------------------------
+ * The bookkeeping of memory that lies on devices.  It begins in the file where
+ * the window ends; a member that uses a GPU maps it wherever there is room,
+ * others never see it.  A device's memory is one range of addresses, in units of
+ * 64 KiB; nothing of ours lies on the device.
+ *
+ *   GPU_MEMBERS_OFF    16 KiB each            struct gpu_member[MEMBER_MAX]
+ *   GPU_DEVICES_OFF    GPU_DEVICE_BYTES each  for each device:
+ *     0                                       struct gpu_device
+ *     GPU_CHUNKS_OFF   64 B                   struct gpu_chunk[GPU_CHUNK_MAX]
+ *     GPU_TAKEN_OFF    1 bit for each unit    hints: which units are taken
+ *     GPU_UNITS_OFF    32 B for each unit     struct gpu_unit[]
+ *     GPU_BLOCKS_OFF   2 KiB for each unit    struct gpu_block[GPU_PAGE_BLOCKS], of small pages
+ */
+#define GPU_MAGIC       UINT64_C(0x31555047484d5348)
+#define GPU_DEVICE_MAX  8
+#define GPU_CHUNK_MAX   256
+#define GPU_UNIT_SHIFT  16
+#define GPU_UNIT_BYTES  (UINT64_C(1) << GPU_UNIT_SHIFT)
+#define GPU_UNITS_MAX   (UINT64_C(1) << 24) /* 1 TiB */
+#define GPU_PAGE_BLOCKS 128
+#define GPU_OPENS       1952
+
+struct gpu_header {
+    sh64_t magic;        /*  0  GPU_MAGIC, written last */
+    sh64_t nonce;        /*  8  in the names of sockets */
+    sh64_t members_high; /* 16  entries of the member table ever used */
+    sh64_t reserved[61];
+};
+SIZE(gpu_header, 512);
+
+/* What a member has of GPU segments.  Its entry has the number of its slot; it is written by the
+ * member alone, but for 'pending' and, once it is gone, 'id'. */
+struct gpu_member {
+    sh64_t id;                       /*   0  member id; 0: none */
+    sh64_t pid;                      /*   8  */
+    sh64_t start;                    /*  16  of the process, in the kernel's clock ticks */
+    sh64_t pid_ns;                   /*  24  inode of its pid namespace: who else may know the pid */
+    sh64_t net_ns;                   /*  32  of its network namespace: who can reach its socket */
+    sh64_t devices;                  /*  40  a bit for each device it has attached */
+    sh64_t serves;                   /*  48  1: its socket is there */
+    sh64_t passed;                   /*  56  calls that went to the driver instead */
+    sh64_t pending[GPU_DEVICE_MAX];  /*  64  1: others freed blocks of ours */
+    sh64_t used[GPU_DEVICE_MAX];     /* 128  bytes of its blocks */
+    sh64_t waiting[GPU_DEVICE_MAX];  /* 192  of them, freed but not yet to be used again */
+    sh64_t reserved[63];
+    sh64_t opens_high;               /* 760 */
+    sh64_t opens[GPU_OPENS];         /* 768  blocks of others that it has opened (IPC): reference + 1 */
+};
+AT(gpu_member, opens, 768);
+SIZE(gpu_member, 16384);
+
+enum gpu_device_state { GPU_DEVICE_NONE = 0, GPU_DEVICE_READY = 1 };
+struct gpu_device {
+    sh64_t state;       /*  0  enum gpu_device_state, written last */
+    uint64_t uuid[2];   /*  8  of the card or the MIG instance */
+    uint64_t base;      /* 24  address that every member maps unit 0 at, if it can */
+    uint64_t limit;     /* 32  bytes: HSHM_GPU_SIZE of the one who made it */
+    uint64_t total;     /* 40  bytes of the device */
+    uint64_t chunk_units;
+    uint64_t chunk_count;
+    sh64_t generation;  /* 64  how often it began anew */
+    sh64_t kept;        /* 72  bytes of blocks of ended members */
+    sh64_t allocs;      /* 80  statistics */
+    sh64_t refused;
+    sh64_t reserved[52];
+};
+AT(gpu_device, generation, 64);
+SIZE(gpu_device, 512);
+
+/* A chunk: one allocation of the driver's.
+ *
+ *    EMPTY -> CREATING(m) -> READY -> RETIRING(m) -> EMPTY
+ *
+ * If m died, what it was making or giving back is gone with it: EMPTY, or READY if somebody
+ * still has it.  The generation grows with each creation. */
+enum gpu_chunk_state { GPU_EMPTY = 0, GPU_CREATING, GPU_READY, GPU_RETIRING };
+struct gpu_chunk {
+    sh64_t word; /* state : 4 | member id : 36 | generation : 24 */
+    sh64_t reserved[7];
+};
+SIZE(gpu_chunk, 64);
+
+/* A block: what cudaMalloc returns.
+ *
+ *    FREE -> LIVE -> WAIT -> FREE           freed by the owner of its page or run, which waits until
+ *      ^      |                             its work on the device is done
+ *      |      +---> GIVEN -> FREE           freed by somebody else: the owner takes it back
+ *      +--------- HELD <--- LIVE            freed while others have it open (IPC)
+ *
+ * state: state : 4 | member id of the maker : 36 | generation : 24, which grows with each use.
+ * info: bytes asked for : 40 | context of the maker, an index of its own : 8 | flags : 16 */
+enum gpu_block_state { GPU_FREE = 0, GPU_LIVE, GPU_WAIT, GPU_GIVEN, GPU_HELD };
+enum gpu_block_flag { GPU_EXPORTED = 1, GPU_RECLAIM = 2 };
+struct gpu_block {
+    sh64_t state;
+    sh64_t info;
+};
+
+/* Runs of units.  A PART says how far back its head is; one that no head covers belongs to a
+ * step in hand: if its member is dead it is free.
+ *
+ *    FREE -> PART(m) x n -> PAGE(m) or LARGE(m) -> PART(m) -> FREE
+ */
+enum gpu_unit_state { GPU_UNIT_FREE = 0, GPU_PART, GPU_PAGE, GPU_LARGE };
+struct gpu_unit {
+    sh64_t word;            /* state : 4 | member id : 36 | units in the run, or back : 24 */
+    struct gpu_block block; /* of a LARGE run */
+    sh32_t cls;             /* size class of a PAGE */
+    sh32_t reserved;
+};
+SIZE(gpu_block, 16);
+SIZE(gpu_unit, 32);
+
+#define GPU_MEMBERS_OFF  (UINT64_C(1) << 20)
+#define GPU_DEVICES_OFF  (UINT64_C(128) << 20)
+#define GPU_CHUNKS_OFF   OS_PAGE
+#define GPU_TAKEN_OFF    (UINT64_C(1) << 20)
+#define GPU_UNITS_OFF    (UINT64_C(4) << 20)
+#define GPU_BLOCKS_OFF   (UINT64_C(1) << 30)
+#define GPU_DEVICE_BYTES (UINT64_C(33) << 30)
+#define GPU_AREA_BYTES   (GPU_DEVICES_OFF + GPU_DEVICE_MAX * GPU_DEVICE_BYTES)
+static_assert(GPU_MEMBERS_OFF + MEMBER_MAX * sizeof(struct gpu_member) <= GPU_DEVICES_OFF, "");
+static_assert(GPU_CHUNKS_OFF + GPU_CHUNK_MAX * sizeof(struct gpu_chunk) <= GPU_TAKEN_OFF, "");
+static_assert(GPU_TAKEN_OFF + GPU_UNITS_MAX / 8 <= GPU_UNITS_OFF, "");
+static_assert(GPU_UNITS_OFF + GPU_UNITS_MAX * sizeof(struct gpu_unit) <= GPU_BLOCKS_OFF, "");
+static_assert(GPU_BLOCKS_OFF + GPU_UNITS_MAX * GPU_PAGE_BLOCKS * sizeof(struct gpu_block) <=
+                  GPU_DEVICE_BYTES,
+              "");
 
 /* Changes when a structure changes its size or the OS page differs. */
 static inline uint32_t layout_abi(void)
 {
     return (uint32_t)(sizeof(struct seg_header) ^ sizeof(struct seg_member) << 4 ^
                       sizeof(struct slice) << 12 ^ sizeof(struct chunk) << 20 ^
-                      sizeof(struct name_entry) << 16 ^ (OS_PAGE >> 12) << 28);
+                      sizeof(struct name_entry) << 16 ^ sizeof(struct gpu_unit) << 24 ^
+                      (OS_PAGE >> 12) << 28);
 }
 
 static inline uint64_t round_up(uint64_t n, uint64_t unit)

@@ -68,7 +68,7 @@ const char *segment_validate(const struct seg_header *header, uint64_t file_byte
         header->kept_off != want.kept_off || header->data_off != want.data_off ||
         header->first_chunk != want.first_chunk)
         return "its header is damaged";
-    if (file_bytes != header->window)
+    if (file_bytes != header->window && file_bytes != header->window + GPU_AREA_BYTES)
         return "its file has been truncated";
     if (header->base & (header->window - 1) || header->base < BASE_LOW ||
         header->base > BASE_HIGH + WINDOW_MAX)

@@ -23,6 +23,9 @@ enum site_id {
 #ifdef HSHM_COUNT_SITES
 extern uint8_t site_hits[SITE_COUNT];
 #define SITE_HERE(site) (site_hits[SITE_##site] = 1)
+#elif defined(HSHM_CUT_SITES) /* or die before one of them */
+void site_cut(enum site_id site);
+#define SITE_HERE(site) site_cut(SITE_##site)
 #else
 #define SITE_HERE(site) ((void)SITE_##site)
 #endif

@@ -26,6 +26,8 @@ static void hits_add(void)
 
 static bool is_elsewhere(const char *site)
 {
+    if (strncmp(site, "gpu_", 4) == 0) /* tests/gpu/test_gpu_core.c dies at each of them */
+        return true;
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         if (strcmp(elsewhere[i], site) == 0)
             return true;
