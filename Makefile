@@ -170,7 +170,7 @@ $(B)/tests/gpu/test_gpu_core: $(O)/tests/gpu/test_gpu_core.o \
 $(B)/tests/fakes/libcuda.so.1: tests/fakes/fake_cuda.c tests/fakes/fake.h
 	@mkdir -p $(@D)
 	$(CC) -O1 -g -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -fPIC -fvisibility=hidden \
-	  -shared -pthread -Wl,-soname,$(@F) $< -o $@
+	  -shared -pthread -Wl,-Bsymbolic,-soname,$(@F) $< -o $@
 $(B)/tests/fakes/libcudart.so.13: tests/fakes/fake_cudart.c tests/fakes/fake_cudart.map
 	@mkdir -p $(@D)
 	$(CC) -O1 -g -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -fPIC -shared -pthread \

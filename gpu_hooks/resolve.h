@@ -25,3 +25,6 @@ static inline bool gpu_name(const char *name)
 
 /* dlsym() of a name that gpu_name() likes, but not with RTLD_NEXT. */
 void *gpu_dlsym(void *handle, const char *name);
+
+/* A function of the driver that is loaded, by its exported name; NULL: none is, or it lacks it. */
+void *driver_symbol(const char *symbol);

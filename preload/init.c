@@ -4,6 +4,7 @@
 #include "allocators/settings.h"
 #include "allocators/thread_cache.h"
 #include "config/log.h"
+#include "gpu_hooks/resolve.h"
 #include "preload/preload.h"
 
 #include <elf.h>
@@ -143,8 +144,10 @@ void preload_start(void)
     needs_slow_path();
     tls_state.starting = false;
     __atomic_store_n(&preload_mode, mode, __ATOMIC_RELEASE);
-    if (mode == MODE_HEAP && main_heap.shared)
+    if (mode == MODE_HEAP && main_heap.shared) {
+        gpu_hooks_on = option_number(OPT_GPU) != GPU_OFF;
         recover_dead(&main_heap, false);
+    }
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */

@@ -683,6 +683,16 @@ API cuMemAllocAsync_ptsz(ptr_t *ptr, size_t bytes, void *stream)
     return cuMemAllocAsync(ptr, bytes, stream);
 }
 
+API cuMemAllocFromPoolAsync(ptr_t *ptr, size_t bytes, void *pool, void *stream)
+{
+    (void)pool;
+    return cuMemAllocAsync(ptr, bytes, stream);
+}
+API cuMemAllocFromPoolAsync_ptsz(ptr_t *ptr, size_t bytes, void *pool, void *stream)
+{
+    return cuMemAllocFromPoolAsync(ptr, bytes, pool, stream);
+}
+
 API cuMemFreeAsync(ptr_t ptr, void *stream)
 {
     ENTER();
@@ -1120,6 +1130,16 @@ API cuStreamBeginCapture_v2_ptsz(void *stream, int mode)
     return cuStreamBeginCapture_v2(stream, mode);
 }
 
+API cuStreamBeginCaptureToGraph(void *stream, void *graph, const void *a, const void *b, size_t n, int mode)
+{
+    (void)graph, (void)a, (void)b, (void)n;
+    return cuStreamBeginCapture_v2(stream, mode);
+}
+API cuStreamBeginCaptureToGraph_ptsz(void *stream, void *graph, const void *a, const void *b, size_t n, int mode)
+{
+    return cuStreamBeginCaptureToGraph(stream, graph, a, b, n, mode);
+}
+
 API cuStreamEndCapture(void *stream, void **graph)
 {
     ENTER();
@@ -1147,6 +1167,13 @@ API cuMemAlloc(unsigned *ptr, unsigned bytes) /* the calling convention of CUDA 
 
 API cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags, int *status);
 API cuGetProcAddress(const char *name, void **found, int version, unsigned long long flags);
+
+API cuMemGetInfo_v9(void *everything) /* the calling convention of a day to come */
+{
+    ENTER();
+    (void)everything;
+    return NOT_SUPPORTED;
+}
 
 static const struct {
     const char *name;
@@ -1177,6 +1204,7 @@ static const struct {
     ROW(cuMemFree, 3020, cuMemFree_v2) ROW(cuMemAllocAsync, 11020, cuMemAllocAsync)
     ROW_THREAD(cuMemAllocAsync, 11020, cuMemAllocAsync_ptsz) ROW(cuMemFreeAsync, 11020, cuMemFreeAsync)
     ROW_THREAD(cuMemFreeAsync, 11020, cuMemFreeAsync_ptsz) ROW(cuMemGetInfo, 3020, cuMemGetInfo_v2)
+    ROW(cuMemGetInfo, 15000, cuMemGetInfo_v9)
     ROW(cuMemGetAddressRange, 3020, cuMemGetAddressRange_v2)
     ROW(cuPointerGetAttribute, 4000, cuPointerGetAttribute)
     ROW(cuPointerGetAttributes, 7000, cuPointerGetAttributes)
@@ -1191,6 +1219,10 @@ static const struct {
     ROW(cuStreamSynchronize, 2000, cuStreamSynchronize)
     ROW(cuStreamBeginCapture, 10010, cuStreamBeginCapture_v2)
     ROW_THREAD(cuStreamBeginCapture, 10010, cuStreamBeginCapture_v2_ptsz)
+    ROW(cuStreamBeginCaptureToGraph, 12030, cuStreamBeginCaptureToGraph)
+    ROW_THREAD(cuStreamBeginCaptureToGraph, 12030, cuStreamBeginCaptureToGraph_ptsz)
+    ROW(cuMemAllocFromPoolAsync, 11020, cuMemAllocFromPoolAsync)
+    ROW_THREAD(cuMemAllocFromPoolAsync, 11020, cuMemAllocFromPoolAsync_ptsz)
     ROW(cuStreamEndCapture, 10000, cuStreamEndCapture)
     ROW_THREAD(cuStreamEndCapture, 10000, cuStreamEndCapture_ptsz)
 };
