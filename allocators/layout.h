@@ -488,36 +488,36 @@ SIZE(gpu_header, 512);
 /* What a member has of GPU segments.  Its entry has the number of its slot; it is written by the
  * member alone, but for 'pending' and, once it is gone, 'id'. */
 struct gpu_member {
-    sh64_t id;                       /*   0  member id; 0: none */
-    sh64_t pid;                      /*   8  */
-    sh64_t start;                    /*  16  of the process, in the kernel's clock ticks */
-    sh64_t pid_ns;                   /*  24  inode of its pid namespace: who else may know the pid */
-    sh64_t net_ns;                   /*  32  of its network namespace: who can reach its socket */
-    sh64_t devices;                  /*  40  a bit for each device it has attached */
-    sh64_t serves;                   /*  48  1: its socket is there */
-    sh64_t passed;                   /*  56  calls that went to the driver instead */
-    sh64_t pending[GPU_DEVICE_MAX];  /*  64  1: others freed blocks of ours */
-    sh64_t used[GPU_DEVICE_MAX];     /* 128  bytes of its blocks */
-    sh64_t waiting[GPU_DEVICE_MAX];  /* 192  of them, freed but not yet to be used again */
+    sh64_t id;                      /*   0  member id; 0: none */
+    sh64_t pid;                     /*   8  */
+    sh64_t start;                   /*  16  of the process, in the kernel's clock ticks */
+    sh64_t pid_ns;                  /*  24  inode of its pid namespace: who else may know the pid */
+    sh64_t net_ns;                  /*  32  of its network namespace: who can reach its socket */
+    sh64_t devices;                 /*  40  a bit for each device it has attached */
+    sh64_t serves;                  /*  48  1: its socket is there */
+    sh64_t passed;                  /*  56  calls that went to the driver instead */
+    sh64_t pending[GPU_DEVICE_MAX]; /*  64  1: others freed blocks of ours */
+    sh64_t used[GPU_DEVICE_MAX];    /* 128  bytes of its blocks */
+    sh64_t waiting[GPU_DEVICE_MAX]; /* 192  of them, freed but not yet to be used again */
     sh64_t reserved[63];
-    sh64_t opens_high;               /* 760 */
-    sh64_t opens[GPU_OPENS];         /* 768  blocks of others that it has opened (IPC): reference + 1 */
+    sh64_t opens_high;       /* 760 */
+    sh64_t opens[GPU_OPENS]; /* 768  blocks of others that it has opened (IPC): reference + 1 */
 };
 AT(gpu_member, opens, 768);
 SIZE(gpu_member, 16384);
 
 enum gpu_device_state { GPU_DEVICE_NONE = 0, GPU_DEVICE_READY = 1 };
 struct gpu_device {
-    sh64_t state;       /*  0  enum gpu_device_state, written last */
-    uint64_t uuid[2];   /*  8  of the card or the MIG instance */
-    uint64_t base;      /* 24  address that every member maps unit 0 at, if it can */
-    uint64_t limit;     /* 32  bytes: HSHM_GPU_SIZE of the one who made it */
-    uint64_t total;     /* 40  bytes of the device */
+    sh64_t state;     /*  0  enum gpu_device_state, written last */
+    uint64_t uuid[2]; /*  8  of the card or the MIG instance */
+    uint64_t base;    /* 24  address that every member maps unit 0 at, if it can */
+    uint64_t limit;   /* 32  bytes: HSHM_GPU_SIZE of the one who made it */
+    uint64_t total;   /* 40  bytes of the device */
     uint64_t chunk_units;
     uint64_t chunk_count;
-    sh64_t generation;  /* 64  how often it began anew */
-    sh64_t kept;        /* 72  bytes of blocks of ended members */
-    sh64_t allocs;      /* 80  statistics */
+    sh64_t generation; /* 64  how often it began anew */
+    sh64_t kept;       /* 72  bytes of blocks of ended members */
+    sh64_t allocs;     /* 80  statistics */
     sh64_t refused;
     sh64_t reserved[52];
 };

@@ -83,7 +83,7 @@ struct cuda_dev {
 struct cuda_process {
     uint64_t alive; /* in memory that fork wipes */
     uint32_t attach_lock;
-    void *area;        /* the GPU part of the segment's file */
+    void *area; /* the GPU part of the segment's file */
     bool listens;
     struct cuda_dev devices[CUDA_DEVICES]; /* by ordinal */
     uint32_t attached;                     /* a bit for each */
@@ -110,6 +110,9 @@ struct cuda_dev *cuda_attach(cu_device ordinal);
 /* The attached device whose segment has this address. */
 struct cuda_dev *cuda_owner(cu_ptr ptr);
 struct cuda_dev *cuda_by_index(unsigned index);
+
+/* Does any other living member have this device? */
+bool cuda_others_use(const struct gpu_seg *s, unsigned index);
 
 /* ---- memory --------------------------------------------------------------------------------- */
 

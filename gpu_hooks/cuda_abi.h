@@ -5,8 +5,8 @@
  * Names are our own, so that both can be included.
  */
 #pragma once
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef int cu_result;
 typedef int cu_device;

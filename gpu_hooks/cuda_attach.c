@@ -4,7 +4,7 @@
 #include "gpu_hooks/cuda.h"
 #include "gpu_hooks/resolve.h"
 
-#include "allocators/member.h"
+#include "allocators/segment.h"
 #include "config/log.h"
 #include "config/options.h"
 
@@ -50,8 +50,7 @@ static const char *area_map(void)
     uint64_t window = main_heap.header->window, whole = window + GPU_AREA_BYTES;
     if (fd < 0)
         return "the segment's file cannot be opened";
-    bool grown =
-        os_fstat(fd, &file) == 0 && (file.bytes >= whole || os_truncate(fd, whole) >= 0);
+    bool grown = os_fstat(fd, &file) == 0 && (file.bytes >= whole || os_truncate(fd, whole) >= 0);
     void *area = grown ? gpu_os_map_file(fd, window, GPU_AREA_BYTES) : NULL;
     os_close(fd);
     if (!grown)
@@ -138,7 +137,7 @@ static struct gpu_device *device_entry(unsigned index)
                                  index * GPU_DEVICE_BYTES);
 }
 
-static bool others_use(const struct gpu_seg *s, unsigned index)
+bool cuda_others_use(const struct gpu_seg *s, unsigned index)
 {
     const struct gpu_header *header = cuda_process->area;
     for (uint64_t i = 0; i < get(header->members_high); i++) {
@@ -271,7 +270,7 @@ static const char *attach_locked(struct cuda_dev *dev, const struct cu_uuid *uui
     if (index == GPU_DEVICE_MAX && (index = empty) == GPU_DEVICE_MAX)
         return "the segment has no place for another device";
     struct gpu_device *d = device_entry(index);
-    if (get(d->state) != GPU_DEVICE_READY || !others_use(s, index)) {
+    if (get(d->state) != GPU_DEVICE_READY || !cuda_others_use(s, index)) {
         device_begin(d, uuid, total);
         if (!gpu_back((char *)d + GPU_CHUNKS_OFF, GPU_CHUNK_MAX * sizeof(struct gpu_chunk)))
             return "no memory for its tables";
@@ -326,8 +325,10 @@ struct cuda_dev *cuda_attach(cu_device ordinal)
         const char *why = attach_try(dev);
         if (why) {
             log_line("GPU %d: %s; its memory is not shared", ordinal, why);
-            if (option_number(OPT_GPU) == GPU_REQUIRE)
+            if (option_number(OPT_GPU) == GPU_REQUIRE) {
+                segment_leave(&main_heap);
                 _exit(OPTIONS_EXIT_STATUS);
+            }
         }
         /* release: pairs with the load in cuda_current() and cuda_owner() */
         __atomic_store_n(&dev->state, why ? DEV_PASSED : DEV_ATTACHED, __ATOMIC_RELEASE);

@@ -31,8 +31,7 @@ static cu_result access_give(struct cuda_dev *dev, uint32_t chunk)
     size_t n = 0;
     for (int i = 0; i < CUDA_DEVICES; i++)
         if (i == dev->ordinal || dev->access >> i & 1)
-            access[n++] =
-                (struct cu_access){ { CU_MEM_ON_DEVICE, i }, CU_MEM_READ_WRITE };
+            access[n++] = (struct cu_access){ { CU_MEM_ON_DEVICE, i }, CU_MEM_READ_WRITE };
     return cuda.cuMemSetAccess(chunk_address(dev, chunk), dev->chunk_bytes, access, n);
 }
 
@@ -69,8 +68,7 @@ void cuda_chunk_unmap(struct cuda_dev *dev, uint32_t chunk)
 static cu_result map_locked(struct cuda_dev *dev, uint32_t chunk, uint64_t word, cu_handle handle,
                             long fd)
 {
-    cu_result result =
-        cuda.cuMemMap(chunk_address(dev, chunk), dev->chunk_bytes, 0, handle, 0);
+    cu_result result = cuda.cuMemMap(chunk_address(dev, chunk), dev->chunk_bytes, 0, handle, 0);
     if (result == CU_OK) {
         result = access_give(dev, chunk);
         if (result != CU_OK)
@@ -204,6 +202,18 @@ void cuda_chunks_mend(struct cuda_dev *dev)
     }
 }
 
+/* Nobody else is there any more who could have it: whoever made it ended before anybody came. */
+static void chunk_forget(struct cuda_dev *dev, uint32_t chunk, uint64_t word)
+{
+    struct gpu_seg *s = &dev->seg;
+    if (!cas(gpu_chunk, s->chunks[chunk].word, &word,
+             GPU_WORD(GPU_RETIRING, s->id, word_length(word))))
+        return;
+    if (gpu_chunk_back(s, chunk))
+        gpu_chunk_forget(s, chunk);
+    put_release(gpu_chunk, s->chunks[chunk].word, GPU_WORD(GPU_EMPTY, 0, word_length(word)));
+}
+
 /* A chunk that is being made when we come may have been told to all but us: wait for it. */
 void cuda_chunks_map(struct cuda_dev *dev)
 {
@@ -217,7 +227,11 @@ void cuda_chunks_map(struct cuda_dev *dev)
                 break;
             word = get_acquire(s->chunks[c].word);
         }
-        if (chunk_state(word) == GPU_READY && !chunk_fetch(dev, c, word))
+        if (chunk_state(word) != GPU_READY || chunk_fetch(dev, c, word))
+            continue;
+        if (!cuda_others_use(s, s->index))
+            chunk_forget(dev, c, word);
+        else
             log_once("GPU segment %s: a part of its memory cannot be had from any member",
                      main_heap.name);
     }

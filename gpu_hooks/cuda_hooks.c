@@ -414,7 +414,8 @@ cu_result hook_cuCtxEnablePeerAccess(cu_context peer, unsigned flags)
         return result;
     unsigned context;
     cuda_current(&context);
-    if (!cuda_on() || cuda.cuCtxGetDevice(&self) != CU_OK || cuda.cuCtxPushCurrent_v2(peer) != CU_OK)
+    if (!cuda_on() || cuda.cuCtxGetDevice(&self) != CU_OK ||
+        cuda.cuCtxPushCurrent_v2(peer) != CU_OK)
         return result;
     bool known = cuda.cuCtxGetDevice(&other) == CU_OK && other >= 0 && other < CUDA_DEVICES &&
                  self >= 0 && self < CUDA_DEVICES;
@@ -483,10 +484,10 @@ CAPTURE_END(cuStreamEndCapture_ptsz)
         count_passed();                                                                            \
         return REAL(symbol, __VA_ARGS__);                                                          \
     }
-PASS(cuMemAllocManaged, (cu_ptr *ptr, size_t bytes, unsigned flags), ptr, bytes, flags)
-PASS(cuMemAllocAsync, (cu_ptr *ptr, size_t bytes, cu_stream stream), ptr, bytes, stream)
-PASS(cuMemAllocAsync_ptsz, (cu_ptr *ptr, size_t bytes, cu_stream stream), ptr, bytes, stream)
-PASS(cuMemAllocFromPoolAsync, (cu_ptr *ptr, size_t bytes, cu_pool pool, cu_stream stream), ptr,
+PASS(cuMemAllocManaged, (cu_ptr * ptr, size_t bytes, unsigned flags), ptr, bytes, flags)
+PASS(cuMemAllocAsync, (cu_ptr * ptr, size_t bytes, cu_stream stream), ptr, bytes, stream)
+PASS(cuMemAllocAsync_ptsz, (cu_ptr * ptr, size_t bytes, cu_stream stream), ptr, bytes, stream)
+PASS(cuMemAllocFromPoolAsync, (cu_ptr * ptr, size_t bytes, cu_pool pool, cu_stream stream), ptr,
      bytes, pool, stream)
-PASS(cuMemAllocFromPoolAsync_ptsz, (cu_ptr *ptr, size_t bytes, cu_pool pool, cu_stream stream), ptr,
-     bytes, pool, stream)
+PASS(cuMemAllocFromPoolAsync_ptsz, (cu_ptr * ptr, size_t bytes, cu_pool pool, cu_stream stream),
+     ptr, bytes, pool, stream)

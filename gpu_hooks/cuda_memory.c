@@ -10,10 +10,10 @@
 
 #include <string.h>
 
-#define WAITING_MAX   1024
-#define SWEEP_MS      20
-#define RETIRE_MS     100
-#define ALLOC_TRIES   64
+#define WAITING_MAX     1024
+#define SWEEP_MS        20
+#define RETIRE_MS       100
+#define ALLOC_TRIES     64
 #define CU_CONTEXT_GONE 4 /* CUDA_ERROR_DEINITIALIZED: at exit, nothing runs any more */
 
 /* ---- what waits ----------------------------------------------------------------------------- */
@@ -177,8 +177,8 @@ cu_result cuda_free(struct cuda_dev *dev, cu_ptr ptr, bool ordered)
     if (freed == GPU_FREED_OURS)
         waiting_add(dev, ref);
     bool later = ordered || option_number(OPT_GPU_FREE) == GPU_FREE_DEFERRED;
-    if (cuda_capturing() || (later && dev->waiting_count < WAITING_MAX &&
-                             dev->waiting_bytes < dev->bytes / 16))
+    if (cuda_capturing() ||
+        (later && dev->waiting_count < WAITING_MAX && dev->waiting_bytes < dev->bytes / 16))
         return CU_OK;
     cuda_inside++;
     cu_result result = cuda_drain(dev);

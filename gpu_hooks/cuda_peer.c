@@ -119,19 +119,36 @@ bool cuda_listen(void)
 
 /* ---- asking ------------------------------------------------------------------------------------ */
 
-/* One question, one answer; *got is the descriptor that came with it. */
-static bool ask(uint64_t id, const struct gpu_message *question, long give, long *got)
+/* One question, one answer; *got is the descriptor that came with it.  False: none came. */
+static bool ask_once(uint64_t id, const struct gpu_message *question, long give,
+                     struct gpu_message *answer, long *got)
 {
     struct gpu_name name;
-    struct gpu_message answer;
-    long passed = -1;
     name_of(id, &name);
+    *got = -1;
     long fd = gpu_os_connect(&name, TIMEOUT_MS);
     if (fd < 0)
         return false;
-    bool yes = gpu_os_send(fd, question, give) && gpu_os_receive(fd, &answer, &passed) &&
-               answer.magic == MAGIC && answer.command == PEER_YES;
+    bool heard = gpu_os_send(fd, question, give) && gpu_os_receive(fd, answer, got) &&
+                 answer->magic == MAGIC;
     os_close(fd);
+    return heard;
+}
+
+/* One whose program has closed its socket opens another; one that is stopped is not waited for. */
+static bool ask(uint64_t id, const struct gpu_message *question, long give, long *got)
+{
+    struct gpu_message answer;
+    uint64_t start = os_now_ms();
+    long passed = -1;
+    bool heard = ask_once(id, question, give, &answer, &passed);
+    for (int i = 0; i < 20 && !heard && os_now_ms() - start < TIMEOUT_MS; i++) {
+        if (passed >= 0)
+            os_close(passed);
+        os_sleep_us(10000);
+        heard = ask_once(id, question, give, &answer, &passed);
+    }
+    bool yes = heard && answer.command == PEER_YES;
     if (got && yes)
         *got = passed;
     else if (passed >= 0)
@@ -143,7 +160,8 @@ static bool is_peer(const struct cuda_dev *dev, const struct gpu_member *m)
 {
     const struct gpu_seg *s = &dev->seg;
     uint64_t id = get_acquire(m->id);
-    return id && id != s->id && get(m->devices) >> s->index & 1 && s->life(s, id) == GPU_ALIVE;
+    return id && id != s->id && get(m->devices) >> s->index & 1 && get_acquire(m->serves) &&
+           s->life(s, id) == GPU_ALIVE;
 }
 
 long cuda_peers_get(struct cuda_dev *dev, uint32_t chunk, uint64_t word)

@@ -58,7 +58,7 @@ static inline uint32_t gpu_ref_block(gpu_ref ref)
 }
 
 /* state : 4 | member : 36 | generation, length or distance : 24 */
-#define GPU_WORD(state, member, rest) LAYOUT_CHUNK_WORD(state, member, (uint64_t)(rest) & 0xffffff)
+#define GPU_WORD(state, member, rest) LAYOUT_CHUNK_WORD(state, member, (uint64_t)(rest)&0xffffff)
 
 #define GPU_INFO(bytes, context, flags)                                                            \
     ((uint64_t)(bytes) | (uint64_t)(context) << 40 | (uint64_t)(flags) << 48)
@@ -172,7 +172,8 @@ enum gpu_freed {
     GPU_FREED_NOT,   /* it is not in use */
 };
 enum gpu_freed gpu_free_block(struct gpu_seg *s, gpu_ref ref);
-void gpu_reuse(struct gpu_seg *s, gpu_ref ref); /* WAIT -> FREE, and back to where blocks come from */
+void gpu_reuse(struct gpu_seg *s,
+               gpu_ref ref); /* WAIT -> FREE, and back to where blocks come from */
 /* Calls back for the blocks of ours that others have freed, each then WAIT. */
 void gpu_collect(struct gpu_seg *s, void (*each)(struct gpu_seg *s, gpu_ref ref, void *arg),
                  void *arg);
@@ -193,5 +194,7 @@ bool gpu_is_open(const struct gpu_seg *s, gpu_ref ref);
 /* Frees what ended members had and nobody keeps; takes over their pages.  How many ended.
  * One process at a time (LOCK_GPU). */
 unsigned gpu_sweep(struct gpu_seg *s);
+/* The memory of a chunk is gone, with all who had it: so are the blocks in it. */
+void gpu_chunk_forget(struct gpu_seg *s, uint32_t chunk);
 /* Bytes in use: of living members and of what ended ones left. */
 uint64_t gpu_used(const struct gpu_seg *s);

@@ -377,7 +377,8 @@ static void collect_block(struct gpu_seg *s, gpu_ref ref, collect_fn *each, void
 {
     struct gpu_block *b = gpu_block_of(s, ref);
     uint64_t state = get_acquire(b->state);
-    if (block_state(state) != GPU_GIVEN || !cas(gpu_wait, b->state, &state, state_as(state, GPU_WAIT)))
+    if (block_state(state) != GPU_GIVEN ||
+        !cas(gpu_wait, b->state, &state, state_as(state, GPU_WAIT)))
         return;
     count_freed(s, ref, word_member(state));
     each(s, ref, arg);

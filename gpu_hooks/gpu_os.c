@@ -33,12 +33,18 @@ long gpu_os_dup_high(long fd)
     return high >= 0 ? high : call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
 }
 
+/* After mlockall(MCL_FUTURE) a new mapping is locked and filled at once, and this one is large and
+ * sparse: it is made without access, which nothing can fill, and unlocked first. */
 void *gpu_os_map_file(long fd, uint64_t off, uint64_t bytes)
 {
-    long got = call(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                    fd, (long)off);
+    long got = call(SYS_mmap, 0, (long)bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, (long)off);
     if (got < 0 && got > -4096)
         return NULL;
+    call(SYS_munlock, got, (long)bytes, 0, 0, 0, 0);
+    if (call(SYS_mprotect, got, (long)bytes, PROT_READ | PROT_WRITE, 0, 0, 0) < 0) {
+        os_unmap((void *)got, bytes);
+        return NULL;
+    }
     os_advise((void *)got, bytes, MADV_DONTDUMP);
     os_advise((void *)got, bytes, MADV_DONTFORK);
     return (void *)got;

@@ -95,8 +95,7 @@ uint64_t gpu_ref_bytes(const struct gpu_seg *s, gpu_ref ref)
 uint64_t gpu_ref_off(const struct gpu_seg *s, gpu_ref ref)
 {
     uint64_t off = gpu_ref_unit(ref) << GPU_UNIT_SHIFT;
-    return gpu_ref_block(ref) == GPU_WHOLE ? off
-                                           : off + gpu_ref_block(ref) * gpu_ref_bytes(s, ref);
+    return gpu_ref_block(ref) == GPU_WHOLE ? off : off + gpu_ref_block(ref) * gpu_ref_bytes(s, ref);
 }
 
 gpu_ref gpu_find(const struct gpu_seg *s, uint64_t off)

@@ -83,8 +83,7 @@ static void page_sweep(struct sweep *w, uint64_t unit, uint64_t word)
     for (unsigned i = 0; i < gpu_page_blocks(cls); i++) {
         struct gpu_block *b = &s->blocks[unit * GPU_PAGE_BLOCKS + i];
         uint64_t state = get_acquire(b->state);
-        enum verdict verdict =
-            judge(w, gpu_ref_make(unit, i), state, gpu_info_flags(get(b->info)));
+        enum verdict verdict = judge(w, gpu_ref_make(unit, i), state, gpu_info_flags(get(b->info)));
         if (verdict == IS_FREE || (verdict == TO_FREE && make_free(b, state)))
             free[i / 64] |= UINT64_C(1) << (i % 64);
         else
@@ -140,6 +139,39 @@ static uint32_t unit_sweep(struct sweep *w, uint64_t unit)
         return n ? n : 1;
     default: return 1;
     }
+}
+
+/* What begins here and goes on in the next chunk leaves parts there without a head, for the sweep;
+ * what began in the one before is given up as a whole. */
+void gpu_chunk_forget(struct gpu_seg *s, uint32_t chunk)
+{
+    uint64_t first = chunk * s->chunk_units, word = get_acquire(s->units[first].word);
+    if ((enum gpu_unit_state)word_state(word) == GPU_PART && word_length(word) &&
+        word_length(word) <= first) {
+        uint64_t head = first - word_length(word), over = get_acquire(s->units[head].word);
+        struct gpu_block *b = &s->units[head].block;
+        if ((enum gpu_unit_state)word_state(over) == GPU_LARGE && word_member(over) != s->id &&
+            s->life(s, word_member(over)) == GPU_ENDED &&
+            cas(gpu_adopt, s->units[head].word, &over,
+                GPU_WORD(GPU_LARGE, s->id, word_length(over))) &&
+            make_free(b, get_acquire(b->state)))
+            gpu_run_release(s, head);
+    }
+    for (uint64_t unit = first; unit < first + s->chunk_units; unit++) {
+        uint32_t cls = get(s->units[unit].cls);
+        word = get_acquire(s->units[unit].word);
+        if ((enum gpu_unit_state)word_state(word) == GPU_PAGE && cls < CLASS_COUNT)
+            for (unsigned i = 0; i < gpu_page_blocks(cls); i++) {
+                struct gpu_block *b = &s->blocks[unit * GPU_PAGE_BLOCKS + i];
+                make_free(b, get_acquire(b->state));
+            }
+        if ((enum gpu_unit_state)word_state(word) == GPU_LARGE)
+            make_free(&s->units[unit].block, get_acquire(s->units[unit].block.state));
+        if (word)
+            cas(gpu_release, s->units[unit].word, &word, 0);
+    }
+    for (uint64_t i = first / 64; i < (first + s->chunk_units) / 64; i++)
+        fetch_and(gpu_taken, s->taken[i], 0);
 }
 
 unsigned gpu_sweep(struct gpu_seg *s)

@@ -35,7 +35,8 @@ static void *wrapper_of(enum hook_id id)
 {
     switch (id) {
 #define HOOK(name, symbol, since, until, streams)                                                  \
-    case HOOK_##symbol: return (void *)hook_##symbol;
+    case HOOK_##symbol:                                                                            \
+        return (void *)hook_##symbol;
 #include "gpu_hooks/cuda_hooks.def"
 #undef HOOK
     default: return NULL;

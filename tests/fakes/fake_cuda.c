@@ -136,7 +136,8 @@ static struct memory *memory_make(size_t bytes, int device)
     m->bytes = bytes;
     m->device = device;
     m->refs = 1;
-    if (m->fd >= 0 && (card || taken + bytes <= card_bytes()) && ftruncate(m->fd, (off_t)bytes) == 0 &&
+    if (m->fd >= 0 && (card || taken + bytes <= card_bytes()) &&
+        ftruncate(m->fd, (off_t)bytes) == 0 &&
         (!card || posix_fallocate(m->fd, 0, (off_t)bytes) == 0)) {
         taken += bytes;
         return m;
@@ -160,7 +161,9 @@ static void memory_drop(struct memory *m)
 static struct range *range_add(ptr_t at, size_t bytes, enum kind kind, struct memory *m)
 {
     struct range *r = calloc(1, sizeof *r);
-    *r = (struct range){ .at = at, .bytes = bytes, .kind = kind, .memory = m, .id = next_id++, .next = ranges };
+    *r = (struct range){
+        .at = at, .bytes = bytes, .kind = kind, .memory = m, .id = next_id++, .next = ranges
+    };
     ranges = r;
     return r;
 }
@@ -202,7 +205,8 @@ static int transfer(ptr_t device, void *host, size_t n, int writes)
         }
         size_t part = r->at + r->bytes - device < n ? r->at + r->bytes - device : n;
         off_t at = (off_t)(r->offset + (device - r->at));
-        ssize_t got = writes ? pwrite(r->memory->fd, host, part, at) : pread(r->memory->fd, host, part, at);
+        ssize_t got =
+            writes ? pwrite(r->memory->fd, host, part, at) : pread(r->memory->fd, host, part, at);
         pthread_mutex_unlock(&lock);
         if (got != (ssize_t)part)
             return UNKNOWN;
@@ -346,8 +350,8 @@ static int context_sync(struct context *c)
     return OK;
 }
 
-__attribute__((visibility("default"))) int fakeLaunch(void *stream, unsigned delay_us, void (*fn)(void *),
-                                                      void *arg)
+__attribute__((visibility("default"))) int fakeLaunch(void *stream, unsigned delay_us,
+                                                      void (*fn)(void *), void *arg)
 {
     struct stream *s = stream_of(stream);
     return s ? stream_put(s, delay_us, fn, arg) : INVALID_CONTEXT;
@@ -395,7 +399,9 @@ API cuDeviceGetAttribute(int *value, int attribute, int device)
     ENTER();
     (void)device;
     int vmm = !getenv("FAKE_NO_VMM");
-    *value = attribute == 41 ? 1 : attribute == 102 || attribute == 103 || attribute == 110 ? vmm : 0;
+    *value = attribute == 41                                            ? 1
+             : attribute == 102 || attribute == 103 || attribute == 110 ? vmm
+                                                                        : 0;
     return OK;
 }
 
@@ -601,7 +607,8 @@ static size_t round_to(size_t n, size_t unit)
 static int legacy_add(ptr_t *ptr, size_t bytes, struct memory *m, enum kind kind)
 {
     size_t span = round_to(bytes, GRANULARITY);
-    char *at = mmap(NULL, span + GRANULARITY, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *at = mmap(NULL, span + GRANULARITY, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     ptr_t p = round_to((ptr_t)at, GRANULARITY);
     struct range *r = range_add(p, bytes, kind, m);
     r->context = context_now();
@@ -714,7 +721,8 @@ API cuMemGetInfo_v2(size_t *free_, size_t *total)
     struct statvfs fs;
     if (!context_now())
         return INVALID_CONTEXT;
-    size_t free_bytes = card && statvfs(card, &fs) == 0 ? (size_t)fs.f_bfree * fs.f_bsize : card_bytes() - taken;
+    size_t free_bytes =
+        card && statvfs(card, &fs) == 0 ? (size_t)fs.f_bfree * fs.f_bsize : card_bytes() - taken;
     if (free_)
         *free_ = free_bytes;
     if (total)
@@ -824,7 +832,11 @@ API cuIpcOpenMemHandle_v2(ptr_t *ptr, struct ipc handle, unsigned flags)
         return t.pid == getpid() ? INVALID_CONTEXT : INVALID;
     snprintf(path, sizeof path, "/proc/%d/fd/%d", t.pid, t.fd);
     struct memory *m = calloc(1, sizeof *m);
-    *m = (struct memory){ .fd = open(path, O_RDWR | O_CLOEXEC), .refs = 1, .device = c->device, .imported = 1, .bytes = t.bytes };
+    *m = (struct memory){ .fd = open(path, O_RDWR | O_CLOEXEC),
+                          .refs = 1,
+                          .device = c->device,
+                          .imported = 1,
+                          .bytes = t.bytes };
     if (m->fd < 0) {
         free(m);
         return INVALID;
@@ -861,7 +873,8 @@ API cuMemGetAllocationGranularity(size_t *bytes, const struct prop *prop, int op
     return OK;
 }
 
-API cuMemCreate(unsigned long long *handle, size_t bytes, const struct prop *prop, unsigned long long flags)
+API cuMemCreate(unsigned long long *handle, size_t bytes, const struct prop *prop,
+                unsigned long long flags)
 {
     ENTER();
     if (!bytes || bytes % GRANULARITY || flags || prop->location >= device_count)
@@ -886,7 +899,8 @@ API cuMemRelease(unsigned long long handle)
     return OK;
 }
 
-API cuMemAddressReserve(ptr_t *ptr, size_t bytes, size_t align, ptr_t hint, unsigned long long flags)
+API cuMemAddressReserve(ptr_t *ptr, size_t bytes, size_t align, ptr_t hint,
+                        unsigned long long flags)
 {
     ENTER();
     if (!bytes || bytes % GRANULARITY || flags)
@@ -896,10 +910,12 @@ API cuMemAddressReserve(ptr_t *ptr, size_t bytes, size_t align, ptr_t hint, unsi
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
                    : MAP_FAILED;
     if (at == MAP_FAILED) {
-        char *some = mmap(NULL, bytes + GRANULARITY, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        size_t unit = align > GRANULARITY ? align : GRANULARITY;
+        char *some =
+            mmap(NULL, bytes + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (some == MAP_FAILED)
             return NOMEM;
-        at = (void *)round_to((size_t)some, align > GRANULARITY ? align : GRANULARITY);
+        at = (void *)round_to((size_t)some, unit);
     }
     pthread_mutex_lock(&lock);
     range_add((ptr_t)at, bytes, RESERVED, NULL);
@@ -921,13 +937,16 @@ API cuMemAddressFree(ptr_t ptr, size_t bytes)
     return r ? OK : INVALID;
 }
 
-API cuMemMap(ptr_t ptr, size_t bytes, size_t offset, unsigned long long handle, unsigned long long flags)
+API cuMemMap(ptr_t ptr, size_t bytes, size_t offset, unsigned long long handle,
+             unsigned long long flags)
 {
     ENTER();
     struct memory *m = (struct memory *)(uintptr_t)handle;
     pthread_mutex_lock(&lock);
-    int result = !offset && !flags && bytes <= m->bytes && reservation_find(ptr, bytes) && !range_find(ptr) ? OK
-                                                                                                      : INVALID;
+    int result =
+        !offset && !flags && bytes <= m->bytes && reservation_find(ptr, bytes) && !range_find(ptr)
+            ? OK
+            : INVALID;
     if (result == OK) {
         range_add(ptr, bytes, VMM, m);
         m->refs++;
@@ -980,11 +999,13 @@ API cuMemGetAccess(unsigned long long *flags, const int *location, ptr_t ptr)
     return r ? OK : INVALID;
 }
 
-API cuMemExportToShareableHandle(void *out, unsigned long long handle, int type, unsigned long long flags)
+API cuMemExportToShareableHandle(void *out, unsigned long long handle, int type,
+                                 unsigned long long flags)
 {
     ENTER();
     struct memory *m = (struct memory *)(uintptr_t)handle;
-    if (type != 1 || flags || !m->shareable || (m->imported && getenv("FAKE_NO_EXPORT_BY_IMPORTER")))
+    if (type != 1 || flags || !m->shareable ||
+        (m->imported && getenv("FAKE_NO_EXPORT_BY_IMPORTER")))
         return INVALID;
     *(int *)out = fcntl(m->fd, F_DUPFD_CLOEXEC, 3);
     return *(int *)out < 0 ? UNKNOWN : OK;
@@ -1130,12 +1151,14 @@ API cuStreamBeginCapture_v2_ptsz(void *stream, int mode)
     return cuStreamBeginCapture_v2(stream, mode);
 }
 
-API cuStreamBeginCaptureToGraph(void *stream, void *graph, const void *a, const void *b, size_t n, int mode)
+API cuStreamBeginCaptureToGraph(void *stream, void *graph, const void *a, const void *b, size_t n,
+                                int mode)
 {
     (void)graph, (void)a, (void)b, (void)n;
     return cuStreamBeginCapture_v2(stream, mode);
 }
-API cuStreamBeginCaptureToGraph_ptsz(void *stream, void *graph, const void *a, const void *b, size_t n, int mode)
+API cuStreamBeginCaptureToGraph_ptsz(void *stream, void *graph, const void *a, const void *b,
+                                     size_t n, int mode)
 {
     return cuStreamBeginCaptureToGraph(stream, graph, a, b, n, mode);
 }
@@ -1165,7 +1188,8 @@ API cuMemAlloc(unsigned *ptr, unsigned bytes) /* the calling convention of CUDA 
     return NOT_SUPPORTED;
 }
 
-API cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags, int *status);
+API cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags,
+                        int *status);
 API cuGetProcAddress(const char *name, void **found, int version, unsigned long long flags);
 
 API cuMemGetInfo_v9(void *everything) /* the calling convention of a day to come */
@@ -1180,51 +1204,105 @@ static const struct {
     int version, per_thread;
     void *address;
 } table[] = {
-#define ROW(name, version, symbol) { #name, version, 0, (void *)symbol },
+#define ROW(name, version, symbol)        { #name, version, 0, (void *)symbol },
 #define ROW_THREAD(name, version, symbol) { #name, version, 1, (void *)symbol },
-    ROW(cuInit, 2000, cuInit) ROW(cuDriverGetVersion, 2020, cuDriverGetVersion)
-    ROW(cuGetProcAddress, 11030, cuGetProcAddress) ROW(cuGetProcAddress, 12000, cuGetProcAddress_v2)
-    ROW(cuDeviceGet, 2000, cuDeviceGet) ROW(cuDeviceGetCount, 2000, cuDeviceGetCount)
-    ROW(cuDeviceGetName, 2000, cuDeviceGetName) ROW(cuDeviceGetAttribute, 2000, cuDeviceGetAttribute)
-    ROW(cuDeviceGetUuid, 9020, cuDeviceGetUuid) ROW(cuDeviceGetUuid, 11040, cuDeviceGetUuid_v2)
-    ROW(cuDeviceTotalMem, 3020, cuDeviceTotalMem_v2) ROW(cuDeviceCanAccessPeer, 4000, cuDeviceCanAccessPeer)
-    ROW(cuCtxGetCurrent, 4000, cuCtxGetCurrent) ROW(cuCtxSetCurrent, 4000, cuCtxSetCurrent)
-    ROW(cuCtxPushCurrent, 4000, cuCtxPushCurrent_v2) ROW(cuCtxPopCurrent, 4000, cuCtxPopCurrent_v2)
-    ROW(cuCtxGetDevice, 2000, cuCtxGetDevice) ROW(cuCtxSynchronize, 2000, cuCtxSynchronize)
-    ROW(cuCtxCreate, 3020, cuCtxCreate_v2) ROW(cuCtxDestroy, 4000, cuCtxDestroy_v2)
-    ROW(cuDevicePrimaryCtxRetain, 7000, cuDevicePrimaryCtxRetain)
-    ROW(cuDevicePrimaryCtxRelease, 7000, cuDevicePrimaryCtxRelease)
-    ROW(cuDevicePrimaryCtxRelease, 11000, cuDevicePrimaryCtxRelease_v2)
-    ROW(cuDevicePrimaryCtxGetState, 7000, cuDevicePrimaryCtxGetState)
-    ROW(cuDevicePrimaryCtxReset, 7000, cuDevicePrimaryCtxReset)
-    ROW(cuDevicePrimaryCtxReset, 11000, cuDevicePrimaryCtxReset_v2)
-    ROW(cuCtxEnablePeerAccess, 4000, cuCtxEnablePeerAccess)
-    ROW(cuMemAlloc, 2000, cuMemAlloc) ROW(cuMemAlloc, 3020, cuMemAlloc_v2)
-    ROW(cuMemAllocPitch, 3020, cuMemAllocPitch_v2) ROW(cuMemAllocManaged, 6000, cuMemAllocManaged)
-    ROW(cuMemFree, 3020, cuMemFree_v2) ROW(cuMemAllocAsync, 11020, cuMemAllocAsync)
-    ROW_THREAD(cuMemAllocAsync, 11020, cuMemAllocAsync_ptsz) ROW(cuMemFreeAsync, 11020, cuMemFreeAsync)
-    ROW_THREAD(cuMemFreeAsync, 11020, cuMemFreeAsync_ptsz) ROW(cuMemGetInfo, 3020, cuMemGetInfo_v2)
-    ROW(cuMemGetInfo, 15000, cuMemGetInfo_v9)
-    ROW(cuMemGetAddressRange, 3020, cuMemGetAddressRange_v2)
-    ROW(cuPointerGetAttribute, 4000, cuPointerGetAttribute)
-    ROW(cuPointerGetAttributes, 7000, cuPointerGetAttributes)
-    ROW(cuIpcGetMemHandle, 4010, cuIpcGetMemHandle) ROW(cuIpcOpenMemHandle, 4010, cuIpcOpenMemHandle)
-    ROW(cuIpcOpenMemHandle, 11000, cuIpcOpenMemHandle_v2) ROW(cuIpcCloseMemHandle, 4010, cuIpcCloseMemHandle)
-    ROW(cuMemCreate, 10020, cuMemCreate) ROW(cuMemRelease, 10020, cuMemRelease)
-    ROW(cuMemAddressReserve, 10020, cuMemAddressReserve) ROW(cuMemMap, 10020, cuMemMap)
-    ROW(cuMemRetainAllocationHandle, 11000, cuMemRetainAllocationHandle)
-    ROW(cuMemsetD8, 3020, cuMemsetD8_v2) ROW(cuMemsetD8Async, 3020, cuMemsetD8Async)
-    ROW(cuMemcpyHtoD, 3020, cuMemcpyHtoD_v2) ROW(cuMemcpyDtoH, 3020, cuMemcpyDtoH_v2)
-    ROW(cuStreamCreate, 2000, cuStreamCreate) ROW(cuStreamDestroy, 4000, cuStreamDestroy_v2)
-    ROW(cuStreamSynchronize, 2000, cuStreamSynchronize)
-    ROW(cuStreamBeginCapture, 10010, cuStreamBeginCapture_v2)
-    ROW_THREAD(cuStreamBeginCapture, 10010, cuStreamBeginCapture_v2_ptsz)
-    ROW(cuStreamBeginCaptureToGraph, 12030, cuStreamBeginCaptureToGraph)
-    ROW_THREAD(cuStreamBeginCaptureToGraph, 12030, cuStreamBeginCaptureToGraph_ptsz)
-    ROW(cuMemAllocFromPoolAsync, 11020, cuMemAllocFromPoolAsync)
-    ROW_THREAD(cuMemAllocFromPoolAsync, 11020, cuMemAllocFromPoolAsync_ptsz)
-    ROW(cuStreamEndCapture, 10000, cuStreamEndCapture)
-    ROW_THREAD(cuStreamEndCapture, 10000, cuStreamEndCapture_ptsz)
+    ROW(cuInit, 2000, cuInit) ROW(cuDriverGetVersion, 2020, cuDriverGetVersion) ROW(
+        cuGetProcAddress, 11030, cuGetProcAddress) ROW(cuGetProcAddress, 12000, cuGetProcAddress_v2)
+        ROW(cuDeviceGet, 2000, cuDeviceGet) ROW(cuDeviceGetCount, 2000, cuDeviceGetCount) ROW(
+            cuDeviceGetName, 2000,
+            cuDeviceGetName) ROW(cuDeviceGetAttribute, 2000,
+                                 cuDeviceGetAttribute) ROW(cuDeviceGetUuid, 9020,
+                                                           cuDeviceGetUuid) ROW(cuDeviceGetUuid,
+                                                                                11040,
+                                                                                cuDeviceGetUuid_v2)
+            ROW(cuDeviceTotalMem, 3020, cuDeviceTotalMem_v2) ROW(
+                cuDeviceCanAccessPeer, 4000,
+                cuDeviceCanAccessPeer) ROW(cuCtxGetCurrent, 4000,
+                                           cuCtxGetCurrent) ROW(cuCtxSetCurrent, 4000,
+                                                                cuCtxSetCurrent)
+                ROW(cuCtxPushCurrent, 4000, cuCtxPushCurrent_v2) ROW(
+                    cuCtxPopCurrent, 4000,
+                    cuCtxPopCurrent_v2) ROW(cuCtxGetDevice, 2000,
+                                            cuCtxGetDevice) ROW(cuCtxSynchronize, 2000,
+                                                                cuCtxSynchronize)
+                    ROW(cuCtxCreate, 3020, cuCtxCreate_v2) ROW(
+                        cuCtxDestroy, 4000,
+                        cuCtxDestroy_v2) ROW(cuDevicePrimaryCtxRetain, 7000,
+                                             cuDevicePrimaryCtxRetain) ROW(cuDevicePrimaryCtxRelease, 7000,
+                                                                           cuDevicePrimaryCtxRelease)
+                        ROW(cuDevicePrimaryCtxRelease, 11000, cuDevicePrimaryCtxRelease_v2) ROW(
+                            cuDevicePrimaryCtxGetState,
+                            7000,
+                            cuDevicePrimaryCtxGetState) ROW(cuDevicePrimaryCtxReset, 7000, cuDevicePrimaryCtxReset)
+                            ROW(cuDevicePrimaryCtxReset, 11000, cuDevicePrimaryCtxReset_v2) ROW(
+                                cuCtxEnablePeerAccess, 4000,
+                                cuCtxEnablePeerAccess) ROW(cuMemAlloc, 2000,
+                                                           cuMemAlloc) ROW(cuMemAlloc, 3020,
+                                                                           cuMemAlloc_v2)
+                                ROW(cuMemAllocPitch, 3020, cuMemAllocPitch_v2) ROW(
+                                    cuMemAllocManaged, 6000,
+                                    cuMemAllocManaged) ROW(cuMemFree, 3020,
+                                                           cuMemFree_v2) ROW(cuMemAllocAsync, 11020, cuMemAllocAsync)
+                                    ROW_THREAD(cuMemAllocAsync, 11020, cuMemAllocAsync_ptsz) ROW(
+                                        cuMemFreeAsync,
+                                        11020, cuMemFreeAsync) ROW_THREAD(cuMemFreeAsync,
+                                                                          11020, cuMemFreeAsync_ptsz)
+                                        ROW(cuMemGetInfo, 3020, cuMemGetInfo_v2) ROW(
+                                            cuMemGetInfo, 15000,
+                                            cuMemGetInfo_v9) ROW(cuMemGetAddressRange, 3020,
+                                                                 cuMemGetAddressRange_v2) ROW(cuPointerGetAttribute,
+                                                                                              4000, cuPointerGetAttribute)
+                                            ROW(cuPointerGetAttributes, 7000, cuPointerGetAttributes) ROW(
+                                                cuIpcGetMemHandle, 4010,
+                                                cuIpcGetMemHandle) ROW(cuIpcOpenMemHandle, 4010,
+                                                                       cuIpcOpenMemHandle)
+                                                ROW(cuIpcOpenMemHandle, 11000, cuIpcOpenMemHandle_v2) ROW(
+                                                    cuIpcCloseMemHandle, 4010,
+                                                    cuIpcCloseMemHandle) ROW(cuMemCreate, 10020,
+                                                                             cuMemCreate) ROW(cuMemRelease, 10020,
+                                                                                              cuMemRelease)
+                                                    ROW(cuMemAddressReserve, 10020, cuMemAddressReserve) ROW(
+                                                        cuMemMap, 10020,
+                                                        cuMemMap) ROW(cuMemRetainAllocationHandle,
+                                                                      11000,
+                                                                      cuMemRetainAllocationHandle)
+                                                        ROW(cuMemsetD8, 3020, cuMemsetD8_v2) ROW(
+                                                            cuMemsetD8Async, 3020,
+                                                            cuMemsetD8Async) ROW(cuMemcpyHtoD, 3020,
+                                                                                 cuMemcpyHtoD_v2)
+                                                            ROW(cuMemcpyDtoH, 3020,
+                                                                cuMemcpyDtoH_v2) ROW(cuStreamCreate,
+                                                                                     2000,
+                                                                                     cuStreamCreate)
+                                                                ROW(cuStreamDestroy, 4000, cuStreamDestroy_v2) ROW(
+                                                                    cuStreamSynchronize, 2000,
+                                                                    cuStreamSynchronize) ROW(cuStreamBeginCapture,
+                                                                                             10010,
+                                                                                             cuStreamBeginCapture_v2)
+                                                                    ROW_THREAD(
+                                                                        cuStreamBeginCapture, 10010,
+                                                                        cuStreamBeginCapture_v2_ptsz)
+                                                                        ROW(cuStreamBeginCaptureToGraph,
+                                                                            12030,
+                                                                            cuStreamBeginCaptureToGraph)
+                                                                            ROW_THREAD(
+                                                                                cuStreamBeginCaptureToGraph,
+                                                                                12030,
+                                                                                cuStreamBeginCaptureToGraph_ptsz)
+                                                                                ROW(cuMemAllocFromPoolAsync,
+                                                                                    11020,
+                                                                                    cuMemAllocFromPoolAsync)
+                                                                                    ROW_THREAD(
+                                                                                        cuMemAllocFromPoolAsync,
+                                                                                        11020,
+                                                                                        cuMemAllocFromPoolAsync_ptsz)
+                                                                                        ROW(cuStreamEndCapture,
+                                                                                            10000,
+                                                                                            cuStreamEndCapture)
+                                                                                            ROW_THREAD(
+                                                                                                cuStreamEndCapture,
+                                                                                                10000,
+                                                                                                cuStreamEndCapture_ptsz)
 };
 
 /* The newest that is not newer than the caller; with flag 2 the per-thread one where there is one. */
@@ -1233,8 +1311,10 @@ static void *table_find(const char *name, int version, unsigned long long flags)
     void *best = NULL;
     int best_version = -1, best_thread = 0, wants_thread = (flags & 2) != 0;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strcmp(table[i].name, name) == 0 && table[i].version <= version && table[i].per_thread <= wants_thread &&
-            (table[i].version > best_version || (table[i].version == best_version && table[i].per_thread > best_thread))) {
+        if (strcmp(table[i].name, name) == 0 && table[i].version <= version &&
+            table[i].per_thread <= wants_thread &&
+            (table[i].version > best_version ||
+             (table[i].version == best_version && table[i].per_thread > best_thread))) {
             best = table[i].address;
             best_version = table[i].version;
             best_thread = table[i].per_thread;
@@ -1242,7 +1322,8 @@ static void *table_find(const char *name, int version, unsigned long long flags)
     return best;
 }
 
-API cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags, int *status)
+API cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags,
+                        int *status)
 {
     *found = table_find(name, version, flags);
     if (status)
@@ -1267,6 +1348,8 @@ API cuGetExportTable(const void **table_, const void *id)
 
 API cuGetErrorName(int error, const char **name)
 {
-    *name = error == OK ? "CUDA_SUCCESS" : error == NOMEM ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR";
+    *name = error == OK      ? "CUDA_SUCCESS"
+            : error == NOMEM ? "CUDA_ERROR_OUT_OF_MEMORY"
+                             : "CUDA_ERROR";
     return OK;
 }

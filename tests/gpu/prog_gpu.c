@@ -84,7 +84,9 @@ static const char *whose(void *address)
     Dl_info info;
     if (!address || !dladdr(address, &info))
         return "nobody's";
-    return strstr(info.dli_fname, "libhshm") ? "ours" : strstr(info.dli_fname, "libcuda") ? "the driver's" : "?";
+    return strstr(info.dli_fname, "libhshm")   ? "ours"
+           : strstr(info.dli_fname, "libcuda") ? "the driver's"
+                                               : "?";
 }
 #define is(address, who) expect(strcmp(whose((void *)(address)), who) == 0)
 
@@ -115,7 +117,8 @@ static void every_row_is_substituted(void)
         Dl_info info;
         is(ours, "ours");
         expect(dladdr(ours, &info) && strcmp(info.dli_sname, r->symbol) == 0);
-        expect(ask(r->name, &found, r->since, flags, &status) == CU_OK && found == ours && status == 0);
+        expect(ask(r->name, &found, r->since, flags, &status) == CU_OK && found == ours &&
+               status == 0);
         expect(ask(r->name, &found, r->until - 1, flags, NULL) == CU_OK && found == ours);
         found = NULL;
         ask(r->name, &found, r->since - 1, flags, &status);
@@ -126,7 +129,8 @@ static void every_row_is_substituted(void)
 static void the_first_form_of_cuGetProcAddress_is_answered(void)
 {
     load();
-    cu_result (*ask)(const char *, void **, int, unsigned long long) = dlsym(driver, "cuGetProcAddress");
+    cu_result (*ask)(const char *, void **, int, unsigned long long) =
+        dlsym(driver, "cuGetProcAddress");
     void *found = NULL;
     is(ask, "ours");
     expect(ask("cuMemAlloc", &found, 11030, 0) == CU_OK && found == dlsym(driver, "cuMemAlloc_v2"));
@@ -136,8 +140,10 @@ static void the_first_form_of_cuGetProcAddress_is_answered(void)
 
 static void everything_else_is_the_drivers(void)
 {
-    static const char *const names[] = { "cuInit", "cuDriverGetVersion", "cuDeviceGet", "cuMemCreate", "cuMemMap",
-                                         "cuMemAddressReserve", "cuCtxSynchronize", "cuMemsetD8" };
+    static const char *const names[] = { "cuInit",           "cuDriverGetVersion",
+                                         "cuDeviceGet",      "cuMemCreate",
+                                         "cuMemMap",         "cuMemAddressReserve",
+                                         "cuCtxSynchronize", "cuMemsetD8" };
     load();
     ask_fn *ask = (ask_fn *)dlsym(driver, "cuGetProcAddress_v2");
     void *found;
@@ -150,7 +156,8 @@ static void everything_else_is_the_drivers(void)
     expect(ask("cuMemAlloc", &found, 2000, 0, NULL) == CU_OK);
     is(found, "the driver's");
     int status = -1;
-    expect(ask("", &found, 0, 0, &status) == CU_INVALID_VALUE && ask("cuNope", &found, 13000, 0, &status) != CU_OK);
+    expect(ask("", &found, 0, 0, &status) == CU_INVALID_VALUE &&
+           ask("cuNope", &found, 13000, 0, &status) != CU_OK);
     expect(dlsym(driver, "nope") == NULL && dlerror());
 }
 
@@ -159,8 +166,10 @@ static void per_thread_streams_have_their_own(void)
     load();
     ask_fn *ask = (ask_fn *)dlsym(driver, "cuGetProcAddress_v2");
     void *legacy, *thread;
-    expect(ask("cuMemFreeAsync", &legacy, 12000, 1, NULL) == CU_OK && ask("cuMemFreeAsync", &thread, 12000, 2, NULL) == CU_OK);
-    expect(legacy == dlsym(driver, "cuMemFreeAsync") && thread == dlsym(driver, "cuMemFreeAsync_ptsz"));
+    expect(ask("cuMemFreeAsync", &legacy, 12000, 1, NULL) == CU_OK &&
+           ask("cuMemFreeAsync", &thread, 12000, 2, NULL) == CU_OK);
+    expect(legacy == dlsym(driver, "cuMemFreeAsync") &&
+           thread == dlsym(driver, "cuMemFreeAsync_ptsz"));
     expect(legacy != thread);
 }
 
@@ -170,7 +179,8 @@ static void the_future_is_passed_through_unless_it_is_the_same(void)
     load();
     ask_fn *ask = (ask_fn *)dlsym(driver, "cuGetProcAddress_v2");
     void *found;
-    expect(ask("cuMemAlloc", &found, 15000, 0, NULL) == CU_OK && found == dlsym(driver, "cuMemAlloc_v2"));
+    expect(ask("cuMemAlloc", &found, 15000, 0, NULL) == CU_OK &&
+           found == dlsym(driver, "cuMemAlloc_v2"));
     expect(ask("cuMemGetInfo", &found, 16000, 0, NULL) == CU_OK);
     is(found, "the driver's");
 }
@@ -305,7 +315,8 @@ static void pointers_look_like_cudaMallocs(void)
     expect(cu.attribute(&bytes, 18, small) == CU_OK && bytes == 1000);
     expect(cu.attribute(&base, 19, small + 1) == CU_OK && base == small);
     expect(cu.attribute(&seen, 1, small) == CU_OK && seen == context);
-    expect(cu.attribute(&id, 7, small) == CU_OK && cu.attribute(&other, 7, large) == CU_OK && id != other);
+    expect(cu.attribute(&id, 7, small) == CU_OK && cu.attribute(&other, 7, large) == CU_OK &&
+           id != other);
     expect(cu.attribute(&legacy, 10, small) == CU_OK && legacy == 1);
     expect(cu.attribute(&types, 14, small) == CU_OK && types == 0);
     int ordinal = -1, wanted[] = { 10, 9, 11, 12 };
@@ -316,7 +327,8 @@ static void pointers_look_like_cudaMallocs(void)
     cu_handle handle;
     expect(cu.keep_handle(&handle, (void *)small) == CU_INVALID_VALUE);
     expect(cu.free(small) == CU_OK);
-    expect(cu.range(&base, &bytes, small) == 500 && cu.attribute(&id, 7, small) == CU_INVALID_VALUE);
+    expect(cu.range(&base, &bytes, small) == 500 &&
+           cu.attribute(&id, 7, small) == CU_INVALID_VALUE);
     cu_ptr again = get(1000);
     expect(again == small && cu.attribute(&other, 7, again) == CU_OK && other != id);
 }
@@ -381,7 +393,8 @@ static void a_free_waits_for_the_device(void)
     start();
     struct late late = { get(1000), 0 };
     cu.launch(NULL, 50000, write_late, &late);
-    expect(cu.free(get(3 << 20)) == CU_OK && late.done); /* of another block: as the driver's free */
+    expect(cu.free(get(3 << 20)) == CU_OK &&
+           late.done); /* of another block: as the driver's free */
 }
 
 static void a_deferred_free_does_not_wait(void)
@@ -663,7 +676,8 @@ static void handles_are_checked(void)
     wrong = handle;
     wrong.bytes[40] ^= 1;
     expect(cu.ipc_open(&q, wrong, 1) != CU_OK);
-    expect(cu.ipc_get(&wrong, own) == CU_OK && cu.ipc_open(&q, wrong, 1) == CU_INVALID_CONTEXT); /* own process */
+    expect(cu.ipc_get(&wrong, own) == CU_OK &&
+           cu.ipc_open(&q, wrong, 1) == CU_INVALID_CONTEXT); /* own process */
     expect(cu.ipc_open(&q, handle, 1) == CU_OK && q == p && cu.ipc_open(&q, handle, 1) == CU_OK);
     expect(cu.ipc_close(q) == CU_OK && cu.ipc_close(q) == CU_OK && cu.ipc_close(q) != CU_OK);
     expect(cu.ipc_close(0x1234000) == CU_INVALID_VALUE);
@@ -677,7 +691,8 @@ static void foreign_handles_are_the_drivers(void)
     cu_ptr big, p = get(100);
     struct cu_ipc_handle handle;
     expect(cu.managed(&big, 100, 1) == CU_OK && cu.ipc_get(&handle, big) == CU_OK);
-    expect(cu.ipc_open(&p, handle, 1) == CU_INVALID_CONTEXT && cu.calls("cuIpcOpenMemHandle_v2") == 1);
+    expect(cu.ipc_open(&p, handle, 1) == CU_INVALID_CONTEXT &&
+           cu.calls("cuIpcOpenMemHandle_v2") == 1);
 }
 
 static void a_killed_openers_hold_ends(void)
@@ -943,7 +958,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(size_t);
-    } roles[] = { { "giver", giver }, { "looker", looker }, { "opener", opener }, { "churner", churner } };
+    } roles[] = {
+        { "giver", giver }, { "looker", looker }, { "opener", opener }, { "churner", churner }
+    };
     program = argv[0];
     for (size_t i = 0; argc == 3 && i < sizeof roles / sizeof *roles; i++)
         if (strcmp(argv[1], roles[i].name) == 0)

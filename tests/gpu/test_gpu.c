@@ -69,14 +69,18 @@ GPU_TEST(it_has_a_thread_only_after_an_allocation, "")
 
 Test(gpu, bytes_come_back_from_the_killed, .timeout = 1500)
 {
-    assert_ran(run(SETTINGS "killed HSHM_EXIT=reclaim", "env KILLS=%ld \"$BIN\"/prog_gpu "
-                   "bytes_come_back_from_the_killed", 30 * scale()));
+    assert_ran(run(SETTINGS "killed HSHM_EXIT=reclaim",
+                   "env KILLS=%ld \"$BIN\"/prog_gpu "
+                   "bytes_come_back_from_the_killed",
+                   30 * scale()));
 }
 
 Test(gpu, neighbours_survive_kills, .timeout = 1500)
 {
-    assert_ran(run(SETTINGS "neighbours HSHM_EXIT=reclaim", "env KILLS=%ld \"$BIN\"/prog_gpu "
-                   "neighbours_survive_kills", 24 * scale()));
+    assert_ran(run(SETTINGS "neighbours HSHM_EXIT=reclaim FAKE_MEMORY=1000000000",
+                   "env KILLS=%ld \"$BIN\"/prog_gpu "
+                   "neighbours_survive_kills",
+                   24 * scale()));
 }
 
 /* ---- where there is nothing to share ------------------------------------------------------------ */
@@ -86,23 +90,24 @@ Test(gpu, the_driver_serves_without_a_segment_or_the_option)
     assert_ran(run("HSHM_GPU=on LD_LIBRARY_PATH=\"$BIN\"/fakes", "prog_gpu the_driver_serves"));
     assert_ran(run("HSHM_SEGMENT=none HSHM_GPU=off LD_LIBRARY_PATH=\"$BIN\"/fakes",
                    "prog_gpu the_driver_serves"));
-    assert_ran(run("HSHM_SEGMENT=default LD_LIBRARY_PATH=\"$BIN\"/fakes",
-                   "prog_gpu the_driver_serves"));
+    assert_ran(
+        run("HSHM_SEGMENT=default LD_LIBRARY_PATH=\"$BIN\"/fakes", "prog_gpu the_driver_serves"));
 }
 
 /* A probe or a call of the driver's that fails: one line, and the program has what it would have. */
 Test(gpu, the_driver_serves_where_a_probe_fails)
 {
-    static const char *const wrong[] = { "FAKE_NO_VMM=1",
-                                         "FAKE_FAIL=cuDeviceGetAttribute:1",
+    static const char *const wrong[] = { "FAKE_NO_VMM=1", "FAKE_FAIL=cuDeviceGetAttribute:1",
                                          "FAKE_FAIL=cuDeviceGetUuid_v2:1",
                                          "FAKE_FAIL=cuDeviceTotalMem_v2:1" };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        struct outcome o = run(SETTINGS "probe ", "env %s \"$BIN\"/prog_gpu the_driver_serves", wrong[i]);
+        struct outcome o =
+            run(SETTINGS "probe ", "env %s \"$BIN\"/prog_gpu the_driver_serves", wrong[i]);
         cr_assert_eq(o.status, 0, "%s: %s", wrong[i], o.err);
         cr_assert(strstr(o.err, "its memory is not shared"), "%s", o.err);
     }
-    struct outcome o = run(SETTINGS "probe HSHM_GPU=require FAKE_NO_VMM=1", "prog_gpu the_driver_serves");
+    struct outcome o =
+        run(SETTINGS "probe HSHM_GPU=require FAKE_NO_VMM=1", "prog_gpu the_driver_serves");
     cr_assert_eq(o.status, 78, "%d %s", o.status, o.err);
 }
 
@@ -112,8 +117,10 @@ Test(gpu, a_failing_call_of_the_drivers_is_survived)
     static const char *const calls[] = { "cuMemCreate", "cuMemExportToShareableHandle", "cuMemMap",
                                          "cuMemSetAccess", "cuMemAddressReserve" };
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        struct outcome o = run(SETTINGS "failing ", "env FAKE_FAIL=%s:1 \"$BIN\"/prog_gpu "
-                               "a_capture_is_not_disturbed", calls[i]);
+        struct outcome o = run(SETTINGS "failing ",
+                               "env FAKE_FAIL=%s:1 \"$BIN\"/prog_gpu "
+                               "a_capture_is_not_disturbed",
+                               calls[i]);
         cr_assert_eq(o.status, 0, "%s: %s", calls[i], o.err);
     }
 }
@@ -121,11 +128,11 @@ Test(gpu, a_failing_call_of_the_drivers_is_survived)
 /* A host program has nothing of all this: no library is looked for, no thread, socket or file. */
 Test(gpu, a_program_without_a_driver_is_not_touched)
 {
-    struct outcome o = shell(
-        "LD_PRELOAD= strace -f -o $TMPDIR/trace -E LD_PRELOAD=$PRELOAD -E HSHM_GPU=on "
-        "-E HSHM_SEGMENT=host \"$BIN\"/prog_settings is_served; "
-        "grep -cE 'clone|socket|cuda|amdhip|ftruncate\\([0-9]+, [0-9]{12}' $TMPDIR/trace; "
-        "grep -c openat $TMPDIR/trace");
+    struct outcome o =
+        shell("LD_PRELOAD= strace -f -o $TMPDIR/trace -E LD_PRELOAD=$PRELOAD -E HSHM_GPU=on "
+              "-E HSHM_SEGMENT=host \"$BIN\"/prog_settings is_served; "
+              "grep -cE 'clone|socket|cuda|amdhip|ftruncate\\([0-9]+, [0-9]{12}' $TMPDIR/trace; "
+              "grep -c openat $TMPDIR/trace");
     int touched = -1, opened = 0;
     sscanf(o.out, "%d %d", &touched, &opened);
     cr_assert_eq(touched, 0, "%s%s", o.out, o.err);
@@ -136,12 +143,14 @@ Test(gpu, a_program_without_a_driver_is_not_touched)
 
 Test(gpu, the_cards_memory_is_free_after_the_last_member)
 {
-    struct outcome o = shell(
-        "mkdir $TMPDIR/card && mount -t tmpfs -o size=64m tmpfs $TMPDIR/card || exit 77\n"
-        "for c in memory_outlives_who_made_it handles_open_at_the_same_address everything_comes_back; do\n"
-        "env -u FAKE_MEMORY HSHM_SIZE=64M HSHM_GPU=on HSHM_GPU_FULL=fail HSHM_SEGMENT=card LD_LIBRARY_PATH=$BIN/fakes "
-        "FAKE_CARD=$TMPDIR/card LD_PRELOAD=$PRELOAD $BIN/prog_gpu $c || exit 1\n"
-        "df --output=used $TMPDIR/card | tail -1; done\n umount $TMPDIR/card");
+    struct outcome o =
+        shell("mkdir $TMPDIR/card && mount -t tmpfs -o size=64m tmpfs $TMPDIR/card || exit 77\n"
+              "for c in memory_outlives_who_made_it handles_open_at_the_same_address "
+              "everything_comes_back; do\n"
+              "env -u FAKE_MEMORY HSHM_SIZE=64M HSHM_GPU=on HSHM_GPU_FULL=fail HSHM_SEGMENT=card "
+              "LD_LIBRARY_PATH=$BIN/fakes "
+              "FAKE_CARD=$TMPDIR/card LD_PRELOAD=$PRELOAD $BIN/prog_gpu $c || exit 1\n"
+              "df --output=used $TMPDIR/card | tail -1; done\n umount $TMPDIR/card");
     if (o.status == 77)
         cr_skip_test("cannot mount a tmpfs");
     cr_assert_eq(o.status, 0, "%s", o.err);
