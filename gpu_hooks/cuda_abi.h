@@ -22,6 +22,7 @@ enum {
     CU_INVALID_VALUE = 1,
     CU_OUT_OF_MEMORY = 2,
     CU_NOT_INITIALIZED = 3,
+    CU_DEINITIALIZED = 4, /* at exit: nothing runs any more */
     CU_INVALID_CONTEXT = 201,
     CU_NOT_SUPPORTED = 801,
 };

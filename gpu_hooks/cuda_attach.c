@@ -69,7 +69,7 @@ static const char *area_map(void)
         put(gpu_begin, header->members_high, 0);
         put_release(gpu_begin, header->magic, GPU_MAGIC);
     }
-    cuda_process->area = area;
+    cuda_process->area = gpu_area = area;
     return NULL;
 }
 

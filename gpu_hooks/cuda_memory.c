@@ -14,7 +14,7 @@
 #define SWEEP_MS        20
 #define RETIRE_MS       100
 #define ALLOC_TRIES     64
-#define CU_CONTEXT_GONE 4 /* CUDA_ERROR_DEINITIALIZED: at exit, nothing runs any more */
+
 
 /* ---- what waits ----------------------------------------------------------------------------- */
 
@@ -57,7 +57,7 @@ static cu_result drain(struct cuda_dev *dev)
     dev->waiting_bytes = 0;
     gpu_unlock(&dev->waiting_lock);
     cu_result result = cuda_sync(dev);
-    bool done = result == CU_OK || result == CU_CONTEXT_GONE;
+    bool done = result == CU_OK || result == CU_DEINITIALIZED;
     for (uint32_t i = 0; i < n; i++)
         if (done)
             gpu_reuse(&dev->seg, list[i]);
@@ -184,5 +184,5 @@ cu_result cuda_free(struct cuda_dev *dev, cu_ptr ptr, bool ordered)
     cu_result result = cuda_drain(dev);
     retire_sometimes(dev);
     cuda_inside--;
-    return result == CU_CONTEXT_GONE ? CU_OK : result;
+    return result == CU_DEINITIALIZED ? CU_OK : result;
 }

@@ -1,8 +1,6 @@
 /* gpu_seg.c - the view of one device's bookkeeping, and this process's own tables. */
 #include "gpu_hooks/gpu.h"
 
-#include <errno.h>
-
 void gpu_seg_view(struct gpu_seg *s, void *area, unsigned index)
 {
     char *device = (char *)area + GPU_DEVICES_OFF + index * GPU_DEVICE_BYTES;
@@ -44,10 +42,7 @@ bool gpu_back(void *at, uint64_t bytes)
 {
     uint64_t from = (uint64_t)(uintptr_t)at & ~(OS_PAGE - 1);
     uint64_t to = round_up((uint64_t)(uintptr_t)at + bytes, OS_PAGE);
-    long rc = os_populate((void *)(uintptr_t)from, to - from);
-    if (rc == -EINVAL || rc == -ENOSYS)
-        rc = os_touch((void *)(uintptr_t)from, to - from);
-    return rc == 0;
+    return os_populate((void *)(uintptr_t)from, to - from) == 0;
 }
 
 bool gpu_chunk_back(struct gpu_seg *s, uint32_t chunk)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 bool gpu_hooks_on;
+void *gpu_area;
 dlsym_fn *dlsym_real;
 void *cuda_real[HOOK_COUNT];
 

@@ -16,6 +16,8 @@ dlsym_fn *dlsym_find(void);
 
 /* Set once the options are known: wrappers may be given out. */
 extern bool gpu_hooks_on;
+/* Where the tables of GPU segments are mapped, sparse as the segment itself; NULL: nowhere. */
+extern void *gpu_area;
 
 /* May a symbol of this name be one of ours?  The first look of dlsym(), for every name. */
 static inline bool gpu_name(const char *name)

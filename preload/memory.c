@@ -7,6 +7,7 @@
 #include "allocators/inherited.h"
 #include "allocators/os.h"
 #include "config/log.h"
+#include "gpu_hooks/resolve.h"
 #include "preload/preload.h"
 
 #include <errno.h>
@@ -112,6 +113,7 @@ static int lock_current(bool on_fault)
         return -1;
     while (next_span(fd, buf, sizeof buf, &have, &span)) {
         bool sparse = in_window((void *)span.from) ||
+                      (gpu_area && span.from - (uintptr_t)gpu_area < GPU_AREA_BYTES) ||
                       (span.from >= (uintptr_t)main_heap.mine &&
                        span.from < (uintptr_t)main_heap.mine + main_heap.mine_bytes);
         int flags = sparse || on_fault ? MLOCK_ONFAULT : 0;

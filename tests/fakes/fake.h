@@ -10,6 +10,8 @@
  *   FAKE_NO_VMM=1               no virtual memory management
  *   FAKE_NO_HINT=1              cuMemAddressReserve() never gives the address asked for
  *   FAKE_NO_EXPORT_BY_IMPORTER=1
+ *   FAKE_LOG=/file              cuGetProcAddress() writes what it is asked for there
+ *   FAKE_ANY=1                  and knows every name
  *   FAKE_VERSION=13000          what cuDriverGetVersion() says
  */
 #pragma once

@@ -30,7 +30,8 @@ static int start(void)
         return OK;
     void *handle = dlopen("libcuda.so.1", RTLD_NOW), *found = NULL;
     int (*init)(unsigned);
-    if (!handle || !(ask = (int (*)(const char *, void **, int, unsigned long long, int *))dlsym(handle, "cuGetProcAddress_v2")))
+    if (!handle || !(ask = (int (*)(const char *, void **, int, unsigned long long, int *))dlsym(
+                         handle, "cuGetProcAddress_v2")))
         return NO_DRIVER;
     ask("", &found, 0, 0, NULL); /* as the real one: before anything else */
     init = (int (*)(unsigned))function("cuInit", 2000, 0);
@@ -50,7 +51,8 @@ static int ready(void)
     if (have == device_now)
         return OK;
     if (!contexts[device_now])
-        result = DRIVER(int, "cuDevicePrimaryCtxRetain", 7000, any *, int)(&contexts[device_now], device_now);
+        result = DRIVER(int, "cuDevicePrimaryCtxRetain", 7000, any *, int)(&contexts[device_now],
+                                                                           device_now);
     if (result == OK)
         result = DRIVER(int, "cuCtxSetCurrent", 4000, any)(contexts[device_now]);
     have = result == OK ? device_now : -1;
@@ -77,7 +79,8 @@ int cudaMalloc(void **p, size_t n)
 int cudaMallocPitch(void **p, size_t *pitch, size_t width, size_t height)
 {
     READY();
-    DONE(DRIVER(int, "cuMemAllocPitch", 3020, ptr_t *, size_t *, size_t, size_t, unsigned)((ptr_t *)p, pitch, width, height, 4));
+    DONE(DRIVER(int, "cuMemAllocPitch", 3020, ptr_t *, size_t *, size_t, size_t,
+                unsigned)((ptr_t *)p, pitch, width, height, 4));
 }
 
 int cudaFree(void *p)
@@ -108,13 +111,16 @@ static int copy(void *to, const void *from, size_t n, int kind)
 {
     switch (kind) {
     case 0: memcpy(to, from, n); return OK;
-    case 1: return DRIVER(int, "cuMemcpyHtoD", 3020, ptr_t, const void *, size_t)((ptr_t)to, from, n);
+    case 1:
+        return DRIVER(int, "cuMemcpyHtoD", 3020, ptr_t, const void *, size_t)((ptr_t)to, from, n);
     case 2: return DRIVER(int, "cuMemcpyDtoH", 3020, void *, ptr_t, size_t)(to, (ptr_t)from, n);
     case 3: {
         void *between = malloc(n);
-        int result = DRIVER(int, "cuMemcpyDtoH", 3020, void *, ptr_t, size_t)(between, (ptr_t)from, n);
+        int result =
+            DRIVER(int, "cuMemcpyDtoH", 3020, void *, ptr_t, size_t)(between, (ptr_t)from, n);
         if (result == OK)
-            result = DRIVER(int, "cuMemcpyHtoD", 3020, ptr_t, const void *, size_t)((ptr_t)to, between, n);
+            result = DRIVER(int, "cuMemcpyHtoD", 3020, ptr_t, const void *, size_t)((ptr_t)to,
+                                                                                    between, n);
         free(between);
         return result;
     }
@@ -136,7 +142,8 @@ int cudaMemcpyAsync(void *to, const void *from, size_t n, int kind, any stream)
 int cudaMemset(void *p, int byte, size_t n)
 {
     READY();
-    DONE(DRIVER(int, "cuMemsetD8", 3020, ptr_t, unsigned char, size_t)((ptr_t)p, (unsigned char)byte, n));
+    DONE(DRIVER(int, "cuMemsetD8", 3020, ptr_t, unsigned char, size_t)((ptr_t)p,
+                                                                       (unsigned char)byte, n));
 }
 
 int cudaMemGetInfo(size_t *free_, size_t *total)
@@ -206,7 +213,8 @@ int cudaIpcGetMemHandle(struct ipc *handle, void *p)
 int cudaIpcOpenMemHandle(void **p, struct ipc handle, unsigned flags)
 {
     READY();
-    DONE(DRIVER(int, "cuIpcOpenMemHandle", 11000, ptr_t *, struct ipc, unsigned)((ptr_t *)p, handle, flags));
+    DONE(DRIVER(int, "cuIpcOpenMemHandle", 11000, ptr_t *, struct ipc, unsigned)((ptr_t *)p, handle,
+                                                                                 flags));
 }
 int cudaIpcCloseMemHandle(void *p)
 {
@@ -226,14 +234,18 @@ int cudaPeekAtLastError(void)
 }
 const char *cudaGetErrorString(int error)
 {
-    return error == OK ? "no error" : error == NOMEM ? "out of memory" : error == NO_DRIVER ? "no driver" : "error";
+    return error == OK          ? "no error"
+           : error == NOMEM     ? "out of memory"
+           : error == NO_DRIVER ? "no driver"
+                                : "error";
 }
 const char *cudaGetErrorName(int error)
 {
     return cudaGetErrorString(error);
 }
 
-int cudaGetDriverEntryPointByVersion(const char *name, void **found, unsigned version, unsigned long long flags, int *status)
+int cudaGetDriverEntryPointByVersion(const char *name, void **found, unsigned version,
+                                     unsigned long long flags, int *status)
 {
     READY();
     return ask(name, found, (int)version, flags, status);
@@ -254,9 +266,11 @@ void __cudaUnregisterFatBinary(void **handle)
 {
     (void)handle;
 }
-void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name, int limit, void *a, void *b, void *c, void *d, int *e)
+void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name,
+                            int limit, void *a, void *b, void *c, void *d, int *e)
 {
-    (void)handle, (void)host, (void)device, (void)name, (void)limit, (void)a, (void)b, (void)c, (void)d, (void)e;
+    (void)handle, (void)host, (void)device, (void)name, (void)limit, (void)a, (void)b, (void)c,
+        (void)d, (void)e;
 }
 char __cudaInitModule(void **handle)
 {

@@ -173,6 +173,40 @@ static void per_thread_streams_have_their_own(void)
     expect(legacy != thread);
 }
 
+static const struct row *row_for(const char *name, int version, unsigned long long flags)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (strcmp(rows[i].name, name) == 0 && version >= rows[i].since && version < rows[i].until &&
+            (rows[i].streams == ANY || (rows[i].streams == PER_THREAD) == ((flags & 2) != 0)))
+            return &rows[i];
+    return NULL;
+}
+
+/* What somebody asked the driver for (REQUESTS), asked again: hooked names are ours in the right
+ * variant, all others the driver's. */
+static void requests_are_answered(void)
+{
+    char name[100];
+    int version, ours = 0, others = 0;
+    unsigned long long flags;
+    FILE *f = fopen(getenv("REQUESTS"), "r");
+    load();
+    ask_fn *ask = (ask_fn *)dlsym(driver, "cuGetProcAddress_v2");
+    expect(f != NULL);
+    while (fscanf(f, "%99s %d %llu", name, &version, &flags) == 3) {
+        void *found = NULL;
+        const struct row *r = row_for(name, version, flags);
+        if (ask(strcmp(name, "-") == 0 ? "" : name, &found, version, flags, NULL) != CU_OK || !found)
+            continue;
+        if (r)
+            expect(found == dlsym(driver, r->symbol));
+        is(found, r ? "ours" : "the driver's");
+        *(r ? &ours : &others) += 1;
+    }
+    fclose(f);
+    printf("%d ours, %d others\n", ours, others);
+}
+
 /* A version of the interface that we do not know: only what is provably the same function. */
 static void the_future_is_passed_through_unless_it_is_the_same(void)
 {
@@ -906,6 +940,7 @@ static const struct check checks[] = {
     CHECK(the_first_form_of_cuGetProcAddress_is_answered),
     CHECK(everything_else_is_the_drivers),
     CHECK(per_thread_streams_have_their_own),
+    CHECK(requests_are_answered),
     CHECK(the_future_is_passed_through_unless_it_is_the_same),
     CHECK(next_is_seen_from_the_caller),
     CHECK(nothing_is_found_where_there_is_no_driver),

@@ -45,7 +45,7 @@ Test(exports, nothing_but_the_family_and_the_wrappers_is_exported)
                                            "sysv_signal",    "__sysv_signal",
                                            "sigignore",      NULL };
     for (char *name = strtok(o.out, " "); name; name = strtok(NULL, " ")) {
-        int known = 0;
+        int known = strncmp(name, "cu", 2) == 0 && name[2] >= 'A' && name[2] <= 'Z';
         for (int i = 0; allowed[i]; i++)
             known |= strcmp(allowed[i], name) == 0;
         cr_expect(known, "%s is exported", name);

@@ -1,0 +1,60 @@
+/* cuda_abi.h against the real cuda.h: compiled where a toolkit is installed, never run. */
+#include <cuda.h>
+
+#include "gpu_hooks/cuda_abi.h"
+#include <assert.h>
+
+#define SAME(ours, theirs) static_assert((long long)(ours) == (long long)(theirs), #theirs)
+#define SAME_SIZE(ours, theirs) static_assert(sizeof(ours) == sizeof(theirs), #theirs)
+#define SAME_PLACE(ours, a, theirs, b)                                                             \
+    static_assert(offsetof(struct ours, a) == offsetof(theirs, b), #theirs "." #b)
+
+SAME_SIZE(cu_result, CUresult);
+SAME_SIZE(cu_device, CUdevice);
+SAME_SIZE(cu_ptr, CUdeviceptr);
+SAME_SIZE(cu_handle, CUmemGenericAllocationHandle);
+SAME_SIZE(cu_context, CUcontext);
+SAME_SIZE(cu_stream, CUstream);
+SAME_SIZE(cu_graph, CUgraph);
+SAME_SIZE(cu_pool, CUmemoryPool);
+SAME(CU_OK, CUDA_SUCCESS);
+SAME(CU_INVALID_VALUE, CUDA_ERROR_INVALID_VALUE);
+SAME(CU_OUT_OF_MEMORY, CUDA_ERROR_OUT_OF_MEMORY);
+SAME(CU_NOT_INITIALIZED, CUDA_ERROR_NOT_INITIALIZED);
+SAME(CU_DEINITIALIZED, CUDA_ERROR_DEINITIALIZED);
+SAME(CU_INVALID_CONTEXT, CUDA_ERROR_INVALID_CONTEXT);
+SAME(CU_NOT_SUPPORTED, CUDA_ERROR_NOT_SUPPORTED);
+SAME(CU_DEV_UNIFIED_ADDRESSING, CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING);
+SAME(CU_DEV_VIRTUAL_MEMORY, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED);
+SAME(CU_DEV_POSIX_FD, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED);
+SAME(CU_DEV_RDMA_WITH_VMM, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED);
+SAME(CU_PTR_CONTEXT, CU_POINTER_ATTRIBUTE_CONTEXT);
+SAME(CU_PTR_BUFFER_ID, CU_POINTER_ATTRIBUTE_BUFFER_ID);
+SAME(CU_PTR_LEGACY_IPC, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE);
+SAME(CU_PTR_RANGE_START, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR);
+SAME(CU_PTR_RANGE_SIZE, CU_POINTER_ATTRIBUTE_RANGE_SIZE);
+SAME(CU_PTR_HANDLE_TYPES, CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES);
+SAME(CU_PTR_MEMPOOL, CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE);
+SAME(CU_PTR_MAPPING_SIZE, CU_POINTER_ATTRIBUTE_MAPPING_SIZE);
+SAME(CU_PTR_MAPPING_BASE, CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR);
+SAME(CU_MEM_PINNED, CU_MEM_ALLOCATION_TYPE_PINNED);
+SAME(CU_MEM_POSIX_FD, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+SAME(CU_MEM_ON_DEVICE, CU_MEM_LOCATION_TYPE_DEVICE);
+SAME(CU_MEM_READ_WRITE, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+SAME(CU_MEM_GRANULARITY_MINIMUM, CU_MEM_ALLOC_GRANULARITY_MINIMUM);
+SAME(CU_CAPTURE_RELAXED, CU_STREAM_CAPTURE_MODE_RELAXED);
+SAME(CU_PROC_DEFAULT, CU_GET_PROC_ADDRESS_DEFAULT);
+SAME(CU_PROC_LEGACY_STREAM, CU_GET_PROC_ADDRESS_LEGACY_STREAM);
+SAME(CU_PROC_PER_THREAD_STREAM, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM);
+SAME_SIZE(struct cu_uuid, CUuuid);
+SAME_SIZE(struct cu_ipc_handle, CUipcMemHandle);
+SAME_SIZE(struct cu_location, CUmemLocation);
+SAME_PLACE(cu_location, id, CUmemLocation, id);
+SAME_SIZE(struct cu_alloc_prop, CUmemAllocationProp);
+SAME_PLACE(cu_alloc_prop, handle_types, CUmemAllocationProp, requestedHandleTypes);
+SAME_PLACE(cu_alloc_prop, location, CUmemAllocationProp, location);
+SAME_PLACE(cu_alloc_prop, win32, CUmemAllocationProp, win32HandleMetaData);
+SAME_PLACE(cu_alloc_prop, flags.rdma, CUmemAllocationProp, allocFlags.gpuDirectRDMACapable);
+SAME_PLACE(cu_alloc_prop, flags.usage, CUmemAllocationProp, allocFlags.usage);
+SAME_SIZE(struct cu_access, CUmemAccessDesc);
+SAME_PLACE(cu_access, flags, CUmemAccessDesc, flags);
