@@ -10,11 +10,10 @@
 
 #include <string.h>
 
-#define WAITING_MAX     1024
-#define SWEEP_MS        20
-#define RETIRE_MS       100
-#define ALLOC_TRIES     64
-
+#define WAITING_MAX 1024
+#define SWEEP_MS    20
+#define RETIRE_MS   100
+#define ALLOC_TRIES 64
 
 /* ---- what waits ----------------------------------------------------------------------------- */
 

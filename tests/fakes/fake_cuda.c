@@ -1340,7 +1340,8 @@ static void *answer(const char *name, int version, unsigned long long flags)
     return found || !name[0] || !getenv("FAKE_ANY") ? found : (void *)some_call;
 }
 
-API cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags, int *status)
+API cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags,
+                        int *status)
 {
     *found = answer(name, version, flags);
     if (status)

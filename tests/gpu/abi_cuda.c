@@ -4,7 +4,7 @@
 #include "gpu_hooks/cuda_abi.h"
 #include <assert.h>
 
-#define SAME(ours, theirs) static_assert((long long)(ours) == (long long)(theirs), #theirs)
+#define SAME(ours, theirs)      static_assert((long long)(ours) == (long long)(theirs), #theirs)
 #define SAME_SIZE(ours, theirs) static_assert(sizeof(ours) == sizeof(theirs), #theirs)
 #define SAME_PLACE(ours, a, theirs, b)                                                             \
     static_assert(offsetof(struct ours, a) == offsetof(theirs, b), #theirs "." #b)

@@ -176,7 +176,8 @@ static void per_thread_streams_have_their_own(void)
 static const struct row *row_for(const char *name, int version, unsigned long long flags)
 {
     for (size_t i = 0; i < ROWS; i++)
-        if (strcmp(rows[i].name, name) == 0 && version >= rows[i].since && version < rows[i].until &&
+        if (strcmp(rows[i].name, name) == 0 && version >= rows[i].since &&
+            version < rows[i].until &&
             (rows[i].streams == ANY || (rows[i].streams == PER_THREAD) == ((flags & 2) != 0)))
             return &rows[i];
     return NULL;
@@ -196,7 +197,8 @@ static void requests_are_answered(void)
     while (fscanf(f, "%99s %d %llu", name, &version, &flags) == 3) {
         void *found = NULL;
         const struct row *r = row_for(name, version, flags);
-        if (ask(strcmp(name, "-") == 0 ? "" : name, &found, version, flags, NULL) != CU_OK || !found)
+        if (ask(strcmp(name, "-") == 0 ? "" : name, &found, version, flags, NULL) != CU_OK ||
+            !found)
             continue;
         if (r)
             expect(found == dlsym(driver, r->symbol));
@@ -997,6 +999,7 @@ int main(int argc, char **argv)
         { "giver", giver }, { "looker", looker }, { "opener", opener }, { "churner", churner }
     };
     program = argv[0];
+    free(malloc(100)); /* as every real program */
     for (size_t i = 0; argc == 3 && i < sizeof roles / sizeof *roles; i++)
         if (strcmp(argv[1], roles[i].name) == 0)
             roles[i].run((size_t)atol(argv[2]));
