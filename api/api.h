@@ -43,6 +43,22 @@ struct thread_cache *thread_cache_of(struct hshm_segment *segment);
 /* Forget what this thread has of it. */
 void thread_segment_closed(struct hshm_segment *segment);
 
+/* ---- named.c ------------------------------------------------------------------------------ */
+
+/* As hshm_named() and hshm_unname(), for names of the library's own. */
+void *named_make(struct hshm_segment *segment, const char *name, size_t size, size_t align,
+                 uint64_t type, unsigned flags, int *made);
+/* One that is filled before anybody can find it; its first 'clear' bytes are zero. */
+struct filling {
+    size_t size, align, clear;
+    uint64_t type;
+    void (*fill)(void *block, const struct filling *how);
+    uint64_t a, b, c; /* what 'fill' needs */
+};
+void *named_filled(struct hshm_segment *segment, const char *name, const struct filling *how,
+                   unsigned flags);
+int named_remove(struct hshm_segment *segment, const char *name);
+
 /* ---- errors.c ------------------------------------------------------------------------------ */
 
 /* Notes it for hshm_error() and returns it. */

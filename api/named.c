@@ -16,8 +16,8 @@ static bool is_reserved(const char *name)
 
 /* ---- making and finding ------------------------------------------------------------------ */
 
-static void *make(hshm_segment *segment, const char *name, size_t size, size_t align, uint64_t type,
-                  unsigned flags, int *made)
+void *named_make(hshm_segment *segment, const char *name, size_t size, size_t align, uint64_t type,
+                 unsigned flags, int *made)
 {
     struct name_info info;
     bool new = false;
@@ -55,7 +55,7 @@ API void *hshm_named(hshm_segment *segment, const char *name, size_t size, size_
         fail(HSHM_EINVAL, "%s: names that begin with " RESERVED " are the library's own", name);
         return NULL;
     }
-    return make(segment, name, size, align, type, flags, made);
+    return named_make(segment, name, size, align, type, flags, made);
 }
 
 API void *hshm_find(hshm_segment *segment, const char *name, size_t size, uint64_t type,
@@ -76,6 +76,39 @@ API void *hshm_find(hshm_segment *segment, const char *name, size_t size, uint64
         return NULL;
     }
     return info.at;
+}
+
+/* A block of our own, published; if somebody else's is there, it is dropped again. */
+static bool publish_filled(struct hshm_segment *s, const char *name, const struct filling *how)
+{
+    struct name_info info;
+    bool shared;
+    struct thread_cache *tc = thread_cache_of(s);
+    void *p = tc ? hshm_alloc_aligned(s, how->align, how->size) : NULL;
+    if (!p)
+        return false;
+    memset(p, 0, how->clear);
+    how->fill(p, how);
+    long rc = name_publish(tc, name, p, how->size, how->type, &info, &shared);
+    if (rc == 0)
+        return true;
+    hshm_free(p);
+    if (rc != -EEXIST)
+        fail_core(rc, name);
+    return rc == -EEXIST;
+}
+
+void *named_filled(struct hshm_segment *segment, const char *name, const struct filling *how,
+                   unsigned flags)
+{
+    struct hshm_segment *s = segment_get(segment);
+    for (void *p; s;) {
+        if ((p = hshm_find(s, name, how->size, how->type, flags)))
+            return p;
+        if (hshm_error() != HSHM_ENOENT || !publish_filled(s, name, how))
+            return NULL;
+    }
+    return NULL;
 }
 
 API void *hshm_find_wait(hshm_segment *segment, const char *name, size_t size, uint64_t type,
@@ -110,7 +143,7 @@ API int hshm_publish(const char *name, void *block, size_t size, uint64_t type, 
     return rc < 0 ? fail_core(rc, name) : 0;
 }
 
-static int unname(hshm_segment *segment, const char *name)
+int named_remove(hshm_segment *segment, const char *name)
 {
     struct hshm_segment *s = segment_get(segment);
     struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
@@ -124,7 +157,7 @@ API int hshm_unname(hshm_segment *segment, const char *name)
 {
     if (!name || is_reserved(name))
         return fail(HSHM_EINVAL, "hshm_unname: no name of yours");
-    return unname(segment, name);
+    return named_remove(segment, name);
 }
 
 /* ---- references ----------------------------------------------------------------------------- */
@@ -259,7 +292,7 @@ API int hshm_take(void *block)
 
 API void *hshm_header(hshm_segment *segment, size_t size)
 {
-    return size ? make(segment, HEADER_NAME, size, 64, 0, 0, NULL)
+    return size ? named_make(segment, HEADER_NAME, size, 64, 0, 0, NULL)
                 : hshm_find(segment, HEADER_NAME, 0, 0, 0);
 }
 
@@ -282,7 +315,7 @@ API int hshm_root_set(hshm_segment *segment, const char *name, const void *p)
     hshm_off_t off = hshm_off(s, p);
     if (p && !off)
         return fail(HSHM_EINVAL, "root %s: it would point out of its segment", name);
-    uint64_t *root = make(s, full, sizeof *root, 0, 0, 0, NULL);
+    uint64_t *root = named_make(s, full, sizeof *root, 0, 0, 0, NULL);
     if (!root)
         return hshm_error();
     __atomic_store_n(root, off, __ATOMIC_RELEASE);

@@ -267,6 +267,87 @@ void *hshm_header(hshm_segment *segment, size_t size);
 int hshm_root_set(hshm_segment *segment, const char *name, const void *p);
 void *hshm_root_get(hshm_segment *segment, const char *name);
 
+/* ---- heaps --------------------------------------------------------------------------------------- */
+
+/* Several heaps in a segment, each with an id by which any member finds it, a header of its own, and
+ * a count of what is allocated.  Blocks of a heap are freed through it. */
+enum hshm_heap_kind {
+    HSHM_HEAP_THREAD = 1, /* any size, from lists of the calling thread: hshm_alloc() */
+    HSHM_HEAP_PAGE,       /* whole OS pages, in runs of their own */
+    HSHM_HEAP_STACK,      /* one after the other from an area of fixed size; freed all at once */
+    HSHM_HEAP_MALLOC,     /* libc's malloc: private to the process */
+};
+typedef struct hshm_heap hshm_heap;
+
+/* Make it, or join the one that is there with these very arguments (else ETYPE, ESIZE).  'size': of
+ * a STACK, 0 for others.  'header_size': of the zeroed header, may be 0.  The handle is the
+ * process's; hshm_heap_close() ends it and leaves the heap.  ENOMEM, EINVAL. */
+int hshm_heap_create(hshm_segment *segment, uint32_t id, enum hshm_heap_kind kind, uint64_t size,
+                     size_t header_size, hshm_heap **heap);
+/* ENOENT. */
+int hshm_heap_open(hshm_segment *segment, uint32_t id, hshm_heap **heap);
+void hshm_heap_close(hshm_heap *heap);
+/* Its header, count and STACK go when the last handle that was opened is closed; blocks
+ * of the other kinds stay.  ENOENT. */
+int hshm_heap_remove(hshm_segment *segment, uint32_t id);
+void *hshm_heap_alloc(hshm_heap *heap, size_t size);
+void *hshm_heap_alloc_aligned(hshm_heap *heap, size_t align, size_t size);
+void *hshm_heap_realloc(hshm_heap *heap, void *p, size_t size);
+/* In a STACK: counted, and no more. */
+void hshm_heap_free(hshm_heap *heap, void *p);
+enum hshm_heap_kind hshm_heap_kind(const hshm_heap *heap);
+/* NULL: it has none. */
+void *hshm_heap_header(hshm_heap *heap, size_t *size);
+/* Bytes in blocks that were allocated from it and not freed, by all members.  What a member
+ * had that died stays counted.  A STACK: bytes below its top. */
+uint64_t hshm_heap_used(hshm_heap *heap);
+/* A STACK's top; give back all that was allocated since.  No block above it may be in use. */
+uint64_t hshm_heap_mark(hshm_heap *heap);
+int hshm_heap_release(hshm_heap *heap, uint64_t mark);
+static inline int hshm_heap_reset(hshm_heap *heap)
+{
+    return hshm_heap_release(heap, 0);
+}
+
+/* ---- synchronisation ----------------------------------------------------------------------------- */
+
+/* For structures that members share.  All lie in a segment, are found as their users find them
+ * (in a named block, say), and need no clean-up.  Timeouts are in milliseconds, -1: none.
+ * fork: the child is another owner; it must not unlock what its parent has locked. */
+
+/* A mutex whose owner may die: the next who gets it is told EOWNERDEAD, once, and has it; it
+ * must look whether what the mutex protects is whole.  EAGAIN: the time is over.  EPERM: unlock
+ * by another thread.  EBUSY: the thread has it already. */
+typedef struct hshm_mutex {
+    uint64_t opaque[8];
+} hshm_mutex_t;
+/* Once, before others can see it. */
+int hshm_mutex_init(hshm_mutex_t *mutex);
+int hshm_mutex_lock(hshm_mutex_t *mutex, int wait_ms);
+int hshm_mutex_unlock(hshm_mutex_t *mutex);
+
+/* A count that grows, and those who wait for it to.  Zeroed memory is an event that has not
+ * happened.  Nobody owns it: a death leaves it as it is.  signal is safe in signal handlers. */
+typedef struct hshm_event {
+    uint32_t count, waiters;
+} hshm_event_t;
+uint32_t hshm_event_count(const hshm_event_t *event);
+/* One more, and wake all who wait. */
+void hshm_event_signal(hshm_event_t *event);
+/* Until the count is another than 'seen'.  EAGAIN: the time is over. */
+int hshm_event_wait(hshm_event_t *event, uint32_t seen, int wait_ms);
+
+/* A queue of elements of one size, for any number of producers and consumers: a named block.
+ * Killed in the middle of a push or pop: the element is in the queue or not (a popped one may
+ * be delivered again), and the others go on.  ESIZE: it is there with another size or capacity. */
+typedef struct hshm_queue hshm_queue;
+hshm_queue *hshm_queue_open(hshm_segment *segment, const char *name, uint32_t capacity,
+                            uint32_t element_size);
+/* EAGAIN: full, or empty, for that long. */
+int hshm_queue_push(hshm_queue *queue, const void *element, int wait_ms);
+int hshm_queue_pop(hshm_queue *queue, void *element, int wait_ms);
+uint32_t hshm_queue_length(const hshm_queue *queue);
+
 /* ---- statistics --------------------------------------------------------------------------------- */
 
 typedef struct hshm_stats {

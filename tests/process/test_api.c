@@ -1,15 +1,17 @@
 /* hshm.h, with the library alone and under the preload, where it uses the preload's heap. */
 #include "tests/process/run.h"
 
-#define ALONE(settings, check)                                                                     \
-    shell("exec timeout -k 1 100 env %s \"$BIN\"/prog_api " #check, settings)
+#define ALONE(settings, program, check)                                                            \
+    shell("exec timeout -k 1 100 env %s \"$BIN\"/" program " " #check, settings)
 
-#define API(check)                                                                                 \
+#define API_OF(program, check)                                                                     \
     Test(api, check)                                                                               \
     {                                                                                              \
-        assert_ran(ALONE("", check));                                                              \
-        assert_ran(run("HSHM_SEGMENT=names-" #check, "prog_api " #check));                         \
+        assert_ran(ALONE("", program, check));                                                     \
+        assert_ran(run("HSHM_SEGMENT=names-" #check, program " " #check));                         \
     }
+#define API(check)  API_OF("prog_api", check)
+#define SYNC(check) API_OF("prog_api_sync", check)
 
 API(segments_are_made_joined_and_removed)
 API(exclusive_means_that_nobody_else_has_made_it)
@@ -30,12 +32,20 @@ API(published_block_belongs_to_its_name)
 API(blocks_change_hands)
 API(header_and_roots_are_found_by_all)
 API(leaks_are_seen)
+SYNC(heaps_of_all_kinds_work_and_are_found_by_id)
+SYNC(a_stack_is_given_back_to_its_mark)
+SYNC(makers_of_one_heap_at_once_get_one_heap)
+SYNC(a_mutex_excludes_and_outlives_its_owner)
+SYNC(an_event_wakes_all_who_wait)
+SYNC(a_queue_delivers_each_element_once_and_in_order)
+SYNC(a_queue_outlives_killed_producers)
 
 Test(api, the_default_is_the_preloads_segment)
 {
     assert_ran(run("HSHM_SEGMENT=names-default", "prog_api the_default_is_the_preloads_segment"));
     assert_ran(run("", "prog_api the_default_is_the_preloads_segment"));
-    assert_ran(ALONE("HSHM_SEGMENT=names-default", the_default_is_the_preloads_segment));
+    assert_ran(
+        ALONE("HSHM_SEGMENT=names-default", "prog_api", the_default_is_the_preloads_segment));
 }
 
 /* A symbol that goes away or changes breaks programs that are linked already: this list only
