@@ -176,6 +176,20 @@ $(B)/tests/fakes/libcudart.so.13: tests/fakes/fake_cudart.c tests/fakes/fake_cud
 	$(CC) -O1 -g -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -fPIC -shared -pthread \
 	  -Wl,-soname,$(@F),--version-script=tests/fakes/fake_cudart.map $< -ldl -o $@
 
+CXX_FLAGS = -std=c++17 -Iinclude -MMD -MP -pthread -Wall -Wextra -Wpedantic -Werror $(SAN_FLAGS)
+define cxx_program
+@mkdir -p $(@D)
+$(1) $(CXX_FLAGS) $(CFLAGS) $< -L$(B) -lhshm -Wl,-rpath,'$$ORIGIN/..' -o $@
+endef
+$(B)/tests/prog_api_hshm $(B)/tests/prog_api_umpire: $(B)/tests/%: tests/process/%.cpp $(B)/libhshm.so
+	$(call cxx_program,$(CXX))
+$(B)/tests/prog_api_mpi: tests/process/prog_api_mpi.cpp $(B)/libhshm.so
+	$(call cxx_program,mpicxx) -Wno-cast-function-type
+# C++ is the user's affair: without a compiler for it those tests are skipped.
+CXX_PROGS := $(if $(shell command -v $(CXX)),$(addprefix $(B)/tests/,prog_api_hshm prog_api_umpire) \
+               $(if $(shell command -v mpicxx),$(B)/tests/prog_api_mpi))
+-include $(CXX_PROGS:=.d)
+
 # The programs they run know only malloc and free; prog_*_static is linked statically.
 define program
 $(B)/tests/$(basename $(notdir $(1))): $(call objects,$(1))
@@ -209,7 +223,7 @@ $(O)/flags: FORCE
 
 # ---- tests ------------------------------------------------------------------------------------
 
-tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(LIBS) $(FAKES)
+tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(CXX_PROGS) $(LIBS) $(FAKES)
 
 RUN := B=$(B) T='$(T)' tests/run
 

@@ -1,4 +1,5 @@
 #include "allocators/names.h"
+#include "allocators/recover.h"
 #include "api/api.h"
 
 #include <errno.h>
@@ -214,6 +215,8 @@ API int hshm_name_info(hshm_segment *segment, const char *name, hshm_name_t *inf
         return hshm_error();
     if (!name || !info || info->struct_size < sizeof *info)
         return fail(HSHM_EINVAL, "hshm_name_info: a name, and struct_size");
+    if (!s->heap->read_only && segment_is_ours(s))
+        recover_sometimes(s->heap); /* references of the dead are none */
     long rc = name_find(s->heap, name, 0, 0, false, &found);
     if (rc < 0)
         return fail_core(rc, name);

@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -311,18 +313,62 @@ static int open_locked(const char *name, const hshm_attr_t *attr, hshm_segment *
     return 0;
 }
 
+/* ---- scope -------------------------------------------------------------------------------------- */
+
+static int cpu_fact(unsigned cpu, const char *what)
+{
+    char path[96];
+    int value = 0;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/topology/%s", cpu, what);
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%d", &value) != 1)
+        value = 0;
+    if (f)
+        fclose(f);
+    return value < 0 ? 0 : value;
+}
+
+static void bind_to_node(struct hshm_segment *s, unsigned cpu)
+{
+    for (unsigned node = 0; node < 64; node++) {
+        char path[96];
+        unsigned long mask = 1ul << node;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/node%u", cpu, node);
+        if (access(path, F_OK) == 0) /* a kernel without NUMA refuses, and has one node anyway */
+            syscall(SYS_mbind, s->heap->base, s->heap->header->window, 1 /* MPOL_PREFERRED */,
+                    &mask, 65ul, 0);
+    }
+}
+
+/* The segment of this processor's socket. */
+static int open_on_socket(const char *name, const hshm_attr_t *attr, hshm_segment **segment)
+{
+    char full[208];
+    int cpu = sched_getcpu();
+    unsigned on = cpu < 0 ? 0 : (unsigned)cpu;
+    int n = snprintf(full, sizeof full, "%s.socket%d", name, cpu_fact(on, "physical_package_id"));
+    if (n < 0 || n >= (int)sizeof full)
+        return fail(HSHM_EINVAL, "segment %s: the name is too long", name);
+    int rc = open_locked(full, attr, segment);
+    if (rc == 0 && !(*segment)->own.read_only)
+        bind_to_node(*segment, on);
+    return rc;
+}
+
 API int hshm_open(const char *name, const hshm_attr_t *attr, hshm_segment **segment)
 {
     if (!name || !segment ||
         (attr && (attr->struct_size < sizeof *attr ||
                   (attr->flags & HSHM_EXCLUSIVE && !(attr->flags & HSHM_CREATE)) ||
-                  (attr->flags & HSHM_READ_ONLY && attr->flags & HSHM_CREATE))))
+                  (attr->flags & HSHM_READ_ONLY && attr->flags & HSHM_CREATE) ||
+                  attr->scope > HSHM_SCOPE_SOCKET)))
         return fail(HSHM_EINVAL,
                     "hshm_open: a name, a place for the segment, and flags that agree");
     uint64_t start_ns = os_boot_ns();
     for (unsigned wait_us = 50;; wait_us += wait_us < 5000 ? wait_us / 2 : 0) {
         pthread_mutex_lock(&lock);
-        int rc = open_locked(name, attr, segment);
+        int rc = attr && attr->scope == HSHM_SCOPE_SOCKET ? open_on_socket(name, attr, segment)
+                                                          : open_locked(name, attr, segment);
         pthread_mutex_unlock(&lock);
         if (rc != HSHM_ENOENT || !attr || attr->wait_ms == 0)
             return rc;

@@ -79,11 +79,18 @@ typedef struct hshm_attr {
     unsigned mode;      /* permissions of its file; 0: HSHM_MODE */
     unsigned flags;     /* HSHM_CREATE ... */
     int wait_ms;        /* without CREATE: how long to wait for it to be made; -1: for ever */
+    unsigned scope;     /* HSHM_SCOPE_NODE ... */
 } hshm_attr_t;
-#define HSHM_ATTR_INIT                                                                             \
-    {                                                                                              \
-        sizeof(hshm_attr_t), 0, 0, 0, 0                                                            \
-    }
+/* clang-format off */
+#define HSHM_ATTR_INIT { sizeof(hshm_attr_t), 0, 0, 0, 0, 0 }
+/* clang-format on */
+
+enum {
+    HSHM_SCOPE_NODE = 0,   /* one segment of that name */
+    HSHM_SCOPE_SOCKET = 1, /* one for each processor socket, "NAME.socketN": that of the processor
+                              on which the caller runs just now.  Its memory is taken from that
+                              processor's NUMA node as long as there is some. */
+};
 
 /* Join a segment: a name, or "file:/absolute/path" on any file system that can be mapped
  * shared.  'attr' NULL: join or make it as HSHM_SIZE, HSHM_MODE ... say.  A segment is
@@ -217,7 +224,7 @@ typedef struct hshm_name {
     void *block;
     uint64_t size, type;
     uint64_t made_ns;    /* CLOCK_REALTIME */
-    uint64_t references; /* of all members */
+    uint64_t references; /* of all members; those of a dead one for 0.1 to 0.2 s more */
 } hshm_name_t;
 
 /* The block of that name, made and zeroed if there is none; '*made' (NULL: not asked) tells.

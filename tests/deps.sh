@@ -43,7 +43,9 @@ python3-jsonschema        check  -            tests of JSON
 python3-prometheus-client check  -            tests of metrics
 zsh                       check  zsh          tests of completions
 fish                      check  fish         tests of completions
-g++                       full   g++          C++ programs
+g++                       check  g++          hshm.hpp, C++ programs
+libmpich-dev              full   mpicxx       hshm_mpi.h
+mpich                     full   mpirun       hshm_mpi.h
 gcc-multilib              full   -            a 32-bit program under the preload
 clang                     full   clang        second compiler, program test
 clang-format              full   clang-format style

@@ -40,6 +40,39 @@ SYNC(an_event_wakes_all_who_wait)
 SYNC(a_queue_delivers_each_element_once_and_in_order)
 SYNC(a_queue_outlives_killed_producers)
 
+#define HSHM(check)   API_CXX("prog_api_hshm", check)
+#define UMPIRE(check) API_CXX("prog_api_umpire", check)
+#define API_CXX(program, check)                                                                    \
+    Test(api, check)                                                                               \
+    {                                                                                              \
+        if (shell("test -x \"$BIN\"/" program).status)                                             \
+            cr_skip_test("no C++ compiler");                                                            \
+        assert_ran(ALONE("", program, check));                                                     \
+        assert_ran(run("HSHM_SEGMENT=names-" #check, program " " #check));                         \
+    }
+
+HSHM(documented_examples_work)
+HSHM(custom_header_is_zeroed_and_checked)
+HSHM(leak_check_means_something)
+HSHM(out_of_memory_is_thrown)
+HSHM(threads_have_contexts_and_clashes_are_told)
+HSHM(objects_are_moved_and_each_destroyed_once)
+HSHM(containers_are_shared_by_two_programs)
+UMPIRE(the_page_says)
+UMPIRE(a_resource_of_a_socket_works)
+UMPIRE(a_dead_ranks_reference_ends_with_it)
+UMPIRE(shims_name_what_has_no_name)
+UMPIRE(random_blocks_shared_by_all_give_everything_back)
+
+Test(api, umpires_recipe_works_with_mpi)
+{
+    if (shell("test -x \"$BIN\"/prog_api_mpi").status)
+        cr_skip_test("no MPI");
+    struct outcome o =
+        shell("exec timeout 60 mpirun -n 4 \"$BIN\"/prog_api_mpi names-mpi-%d", (int)getpid());
+    cr_assert_eq(o.status, 0, "%s", o.err);
+}
+
 Test(api, the_default_is_the_preloads_segment)
 {
     assert_ran(run("HSHM_SEGMENT=names-default", "prog_api the_default_is_the_preloads_segment"));
