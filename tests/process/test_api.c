@@ -46,7 +46,7 @@ SYNC(a_queue_outlives_killed_producers)
     Test(api, check)                                                                               \
     {                                                                                              \
         if (shell("test -x \"$BIN\"/" program).status)                                             \
-            cr_skip_test("no C++ compiler");                                                            \
+            cr_skip_test("no C++ compiler");                                                       \
         assert_ran(ALONE("", program, check));                                                     \
         assert_ran(run("HSHM_SEGMENT=names-" #check, program " " #check));                         \
     }
