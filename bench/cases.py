@@ -96,7 +96,8 @@ CASES = [
     cross("echo-threads", "echo threads {n}", 2_000_000, ns=True),
     across("echo-procs", "echo MODE {n}", 2_000_000, ns=True),
     cross("workers-threads", "workers threads {n}", 150),
-    across("workers-procs", "workers MODE {n}", 150),
+    # Its workers end before what they made is read: that is what HSHM_EXIT=keep is for.
+    across("workers-procs", "workers MODE {n}", 150, env={"HSHM_EXIT": "keep"}),
     cross("bulk", "bulk {n}", 30, ns=True),
     cross("larson", "larson {n}", 400, ns=True),
     cross("mesh", "mesh {n} 4", 500_000, ns=True),

@@ -139,11 +139,11 @@ class Runner:
         values = {"bin": BIN, "in": BIN / "inputs", "tmp": self.tmp, "port": free_port(),
                   "n": max(1, int(case.n * self.options.scale))}
         command = shlex.split((case.private if alone else case.command).format(**values))
-        env = {**base_environment(self.tmp),
-               **{key: value.format(**values) for key, value in case.env.items()}}
+        of_case = {key: value.format(**values) for key, value in case.env.items()}
+        env = {**base_environment(self.tmp), **of_case}
         if case.prepare:
             subprocess.run(["sh", "-c", case.prepare.format(**values)], env=env, check=True)
-        env.update(allocator.env, LD_PRELOAD=allocator.preload)
+        env.update({**allocator.env, **of_case}, LD_PRELOAD=allocator.preload)
         measure = [str(BIN / "measure"), "-o", str(self.tmp / "measured"),
                    "-t", str(self.options.limit), "-i", str(self.options.interval)]
         own_segment = self.new_segment() if allocator.segment == "cold" else None
