@@ -7,6 +7,7 @@
 #include "allocators/hold.h"
 #include "allocators/inherited.h"
 #include "allocators/large.h"
+#include "allocators/large_cache.h"
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
@@ -187,7 +188,10 @@ static void *big_alloc(struct thread_cache *tc, size_t n, size_t align, bool gro
 {
     if (n > PTRDIFF_MAX)
         return NULL;
-    void *block = large_alloc(tc->heap, n, align, growing, zero);
+    void *block = align <= SLICE_BYTES ? large_cache_take(tc, n, zero) : NULL;
+    if (block)
+        return block;
+    block = large_alloc(tc->heap, n, align, growing, zero);
     return likely(block != NULL) || !relieve(tc) ? block
                                                  : large_alloc(tc->heap, n, align, growing, zero);
 }
@@ -305,7 +309,7 @@ static void release(struct thread_cache *tc, struct slice *d, uint64_t off)
     struct heap *h = tc->heap;
     if (get(d->kind) == SLICE_PAGE)
         free_in_page(tc, d, off);
-    else if (!large_free(h, step_of(tc), d))
+    else if (!large_cache_put(tc, d) && !large_free(h, step_of(tc), d))
         damage_block(h, d, off, NULL, "double free");
 }
 

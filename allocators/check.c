@@ -308,7 +308,7 @@ static void look_large(struct checker *k, uint64_t c, uint32_t i)
 {
     const struct slice *d = &k->slices[i];
     uint64_t off = slice_at(k, c * CHUNK_SLICES + i), stamp = get(d->remote) & 0xff;
-    must(k, stamp == LARGE_LIVE || stamp == LARGE_FREED, "a large block is neither live nor freed",
+    must(k, stamp >= LARGE_LIVE && stamp <= LARGE_CACHED, "a large block is neither live nor freed",
          off, stamp, LARGE_LIVE);
     must(k, id_is_possible(owner_member(get(d->owner))), "a large block's owner is none", off,
          get(d->owner), get(d->owner));

@@ -30,6 +30,8 @@ static inline unsigned direct_of_class(unsigned cls)
     return DIRECT_SIZES + cls - CLASSES_TO_1024;
 }
 
+#define LARGE_CACHED_MAX 8
+
 /* A list of pages, linked through slice.next/prev; slice index 0 is none. */
 struct page_list {
     uint32_t head, tail;
@@ -60,6 +62,8 @@ struct thread_cache {
     bool in_use;
     bool shared; /* its pages stay shared across fork: named blocks, heaps of hshm.h */
     struct class_pages classes[CLASS_COUNT];
+    uint32_t large[LARGE_CACHED_MAX]; /* see large_cache.h */
+    uint32_t large_count, large_slices;
 };
 
 /* What this member knows of a chunk that it owns. */

@@ -56,6 +56,15 @@ static void *slices_alloc(struct heap *h, uint64_t bytes, size_t align, bool *ze
     return at_off(h, off);
 }
 
+bool large_again(struct heap *h, struct slice *d, size_t n, bool *zero)
+{
+    uint64_t bytes = round_up(n, OS_PAGE);
+    if (!commit_range(h, slice_off(h, d), bytes, bytes <= LARGE_POPULATED || h->reserve, zero))
+        return false;
+    describe(h, d, bytes, own_get(d->span));
+    return true;
+}
+
 static void slices_end(struct heap *h, struct slice *d)
 {
     uint32_t n = own_get(d->span);

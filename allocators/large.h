@@ -16,6 +16,8 @@
 /* A block of n bytes at a multiple of 'align'; *zero says whether it is known to be
  * zero.  'growing': a realloc made it, leave room behind it.  NULL: no memory. */
 void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *zero);
+/* The same block once more, for other n bytes in its slices.  It is the caller's alone. */
+bool large_again(struct heap *h, struct slice *d, size_t n, bool *zero);
 /* Stamp it freed and, where that is ours to do, take it apart.  False: it was not live. */
 bool large_free(struct heap *h, struct inflight *step, struct slice *d);
 /* Take a block apart that is stamped freed.  Lock held. */

@@ -298,7 +298,8 @@ enum slice_kind { SLICE_FREE = 0, SLICE_PAGE, SLICE_LARGE, SLICE_TAIL, SLICE_REC
 static_assert(WINDOW_MAX <= UINT64_C(1) << REMOTE_COUNT_SHIFT, "an offset fits below the count");
 
 /* Stamp in the low byte of slice.remote of a LARGE block, above it the generation */
-enum large_stamp { LARGE_NONE = 0, LARGE_LIVE = 1, LARGE_FREED = 2 };
+/* CACHED: freed, and kept by a thread of its owner for its next block. */
+enum large_stamp { LARGE_NONE = 0, LARGE_LIVE = 1, LARGE_FREED = 2, LARGE_CACHED = 3 };
 
 enum page_flag {
     PAGE_IDLE = 1,     /* became empty; its blocks are still on lists, 'used' is one too high */

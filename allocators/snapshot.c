@@ -56,12 +56,12 @@ static enum snapshot_refusal cover(struct heap *h, struct snapshot *s)
         return REFUSED_HOLDS;
     h->fork_matters = true; /* in the child too */
     pool_sweep(h);          /* to look at a page of the dead costs less than to copy an empty one */
+    if (s->seq)
+        stop_caches(h, s->seq);
     if (!collect(h, s))
         return REFUSED_ROOM;
-    if (s->seq) {
-        stop_caches(h, s->seq);
+    if (s->seq)
         put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
-    }
     if (!room_for(s) || !copy_make(h, s))
         return REFUSED_ROOM;
     for (unsigned i = 0; i < POOLS; i++)

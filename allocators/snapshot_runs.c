@@ -91,15 +91,23 @@ static bool data_count(struct heap *h, struct snapshot *s, uint64_t off, uint64_
 bool slice_is_void(const struct slice *d)
 {
     if (get(d->kind) == SLICE_LARGE)
-        return (get_acquire(d->remote) & 0xff) == LARGE_FREED;
+        return (get_acquire(d->remote) & 0xff) != LARGE_LIVE;
     return get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_EMPTY;
+}
+
+/* One that goes on as the parent did has its parent's caches, and what is in them. */
+static bool is_cached(const struct snapshot *s, const struct slice *d)
+{
+    return s->want.kind == SNAPSHOT_PRIVATE && get(d->kind) == SLICE_LARGE &&
+           (get_acquire(d->remote) & 0xff) == LARGE_CACHED;
 }
 
 static bool slice_hold(struct heap *h, struct snapshot *s, struct slice *d, uint64_t extent)
 {
     uint64_t off = slice_off(h, d);
     /* Named blocks and heaps of hshm.h are always everybody's. */
-    if (slice_is_void(d) || (get(d->shared) && s->want.kind != SNAPSHOT_PRIVATE))
+    if ((slice_is_void(d) && !is_cached(s, d)) ||
+        (get(d->shared) && s->want.kind != SNAPSHOT_PRIVATE))
         return true;
     if (s->seq)
         put(hold_cover, d->hold_last, s->seq);

@@ -3,6 +3,7 @@
 #include "allocators/cache_hold.h"
 #include "allocators/commit.h"
 #include "allocators/hold.h"
+#include "allocators/large_cache.h"
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
@@ -178,6 +179,7 @@ static void collect_all(struct thread_cache *tc, unsigned cls)
 
 void cache_sweep_all(struct thread_cache *tc)
 {
+    large_cache_flush(tc);
     for (unsigned cls = 0; cls < CLASS_COUNT && !tc->heap->unusable; cls++) {
         collect_all(tc, cls);
         if (tc->classes[cls].idle)

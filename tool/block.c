@@ -146,7 +146,9 @@ static void find_large(const struct view *v, uint64_t slice, const struct slice 
     b->what = kind == BLOCK_HUGE ? "huge block" : "large block";
     b->start = slice << SLICE_SHIFT;
     b->size = get(d->bytes);
-    b->state = stamp == LARGE_LIVE ? "allocated" : stamp == LARGE_FREED ? "freed" : "damaged";
+    b->state = stamp == LARGE_LIVE                             ? "allocated"
+               : stamp == LARGE_FREED || stamp == LARGE_CACHED ? "freed"
+                                                               : "damaged";
     if (b->off - b->start >= b->size)
         b->what = kind == BLOCK_HUGE ? "room behind a huge block" : "room behind a large block";
 }

@@ -280,6 +280,8 @@ static void phase_recover(void)
     heap_unlock(&heap, g);
     made(heap_malloc(cache, 3000), 3000);
     made(heap_malloc(cache, 100), 100);
+    heap_free(cache, heap_malloc(cache, 150000)); /* it is kept, and serves the next */
+    made(heap_malloc(cache, 140000), 140000);
 }
 
 static void phase_reclaim(void)
