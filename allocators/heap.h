@@ -20,9 +20,9 @@
 #define DIRECT_ENTRIES  (DIRECT_SIZES + CLASS_COUNT - CLASSES_TO_1024)
 #define CLASSES_TO_1024 32
 
-static inline unsigned direct_small(size_t n)
+static inline size_t direct_small(size_t n)
 {
-    return (unsigned)((n + 15) / 16);
+    return (n + 15) / 16;
 }
 
 static inline unsigned direct_of_class(unsigned cls)

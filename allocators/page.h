@@ -61,7 +61,8 @@ static inline bool page_block_starts(const struct slice *d, uint64_t off)
 }
 
 /* Take a block off the owner's list.  If we die after the store the block is
- * on no list: the one in flight. */
+ * on no list: the one in flight.  NULL: the list is empty, or it is damaged, which
+ * the slow path finds out (page_pop_failed()). */
 static inline void *page_pop_of(struct heap *h, struct class_cell *cell, bool one_slice)
 {
     uint64_t off = own_get(cell->free);
@@ -69,7 +70,7 @@ static inline void *page_pop_of(struct heap *h, struct class_cell *cell, bool on
         return NULL;
     uint64_t *block = at_off(h, off), next = *block ^ h->link_key;
     if (unlikely(!link_is_sound(h, next)))
-        page_link_damaged(h, off);
+        return NULL;
     own_put(page_pop, cell->free, next);
     in_this_order(); /* a cleared word on the list would end it for whoever recovers us */
     struct slice *d = &h->slices[off >> SLICE_SHIFT];
@@ -78,6 +79,14 @@ static inline void *page_pop_of(struct heap *h, struct class_cell *cell, bool on
     own_put(page_used, d->used, own_get(d->used) + 1);
     *block = 0; /* not a link any more: a free of it is not a double free */
     return block;
+}
+
+/* Nothing was to be had from this list: ends the program if it is damaged. */
+static inline void page_pop_failed(struct heap *h, struct class_cell *cell)
+{
+    uint64_t off = own_get(cell->free);
+    if (unlikely(!list_is_end(off)))
+        page_link_damaged(h, off);
 }
 
 /* For classes whose pages are one slice: all that malloc's fast path serves. */

@@ -24,8 +24,12 @@ static void *pop(struct thread_cache *tc, unsigned cls)
     uint64_t off = own_get(cell->free);
     if (likely(off == LIST_END))
         return NULL;
-    if (likely(free_block_exists(h, off)))
-        return page_pop_of(h, cell, class_slices(cls) == 1);
+    if (likely(free_block_exists(h, off))) {
+        void *block = page_pop_of(h, cell, class_slices(cls) == 1);
+        if (!block)
+            page_pop_failed(h, cell);
+        return block;
+    }
     damage_segment(h, "a list of free blocks", (char *)cell - (char *)h->header);
     return NULL;
 }
@@ -35,13 +39,13 @@ static void *pop(struct thread_cache *tc, unsigned cls)
 static void direct_set(struct thread_cache *tc, unsigned cls)
 {
     uint32_t size = class_bytes(cls);
-    unsigned first = cls ? direct_small(class_bytes(cls - 1) + 1) : 0, last = direct_small(size);
+    size_t first = cls ? direct_small(class_bytes(cls - 1) + 1) : 0, last = direct_small(size);
     if (size > DIRECT_MAX)
         first = last = direct_of_class(cls);
     if (tc->direct[first])
         return;
     uint64_t cell = off_of(tc->heap, cell_of(tc, cls));
-    for (unsigned i = first; i <= last; i++)
+    for (size_t i = first; i <= last; i++)
         __atomic_store_n(&tc->direct[i], cell, __ATOMIC_RELAXED);
     /* A forking thread announces its hold and then clears 'direct'; we set
      * 'direct' and then look for a hold.  With a full fence on both sides one

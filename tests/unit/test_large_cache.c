@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct slice *descriptor(const void *block)
 {
@@ -58,6 +59,7 @@ Test(large_cache, second_free_of_a_block_in_it_is_a_double_free, .signal = SIGAB
 {
     struct thread_cache *tc = fixture_cache();
     void *p = heap_malloc(tc, 100000);
+    unlink(fixture_path()); /* nobody will tidy up */
     heap_free(tc, p);
     heap_free(tc, p);
 }
