@@ -23,7 +23,8 @@
 #include <unistd.h>
 
 enum way { POINTER, PIPE, PIPE_1M, SOCKET, VM_READV, SHM, WAYS };
-static const char *const names[] = { "pointer", "pipe", "pipe-1M", "socket", "process_vm_readv", "shm" };
+static const char *const names[] = { "pointer",          "pipe", "pipe-1M", "socket",
+                                     "process_vm_readv", "shm" };
 
 struct order {
     uint64_t way, size, pointer;
@@ -63,7 +64,8 @@ static ssize_t put(int fd, void *data, size_t size)
 static void copy_from_producer(uint64_t from, uint64_t size)
 {
     for (uint64_t at = 0; at < size;) {
-        struct iovec local = { target + at, size - at }, remote = { (void *)(from + at), size - at };
+        struct iovec local = { target + at, size - at },
+                     remote = { (void *)(from + at), size - at };
         ssize_t n = process_vm_readv(producer, &local, 1, &remote, 1, 0);
         if (n <= 0)
             _exit(2);
@@ -146,7 +148,10 @@ int main(int argc, char **argv)
         consume();
     }
     for (uint64_t size = 4096; size <= most; size *= 4)
-        for (uint64_t turn = 0, turns = size < 1 << 20 ? 51 : size < 64 << 20 ? 11 : 3; turn < turns; turn++)
+        for (uint64_t turn = 0, turns = size < 1 << 20    ? 51
+                                        : size < 64 << 20 ? 11
+                                                          : 3;
+             turn < turns; turn++)
             for (unsigned way = shares ? POINTER : PIPE; way < WAYS; way++)
                 hand_over((enum way)way, size, turn);
     close(orders[1]);
