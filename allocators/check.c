@@ -1,6 +1,7 @@
 #include "allocators/canary.h"
 #include "allocators/check_parts.h"
 #include "allocators/commit.h"
+#include "allocators/gpu_look.h"
 #include "allocators/large.h"
 #include "allocators/words.h"
 
@@ -431,6 +432,15 @@ static void look_ledger(struct checker *k, struct unit *u)
          HEADER_OFF(charged), charged, sum);
 }
 
+/* A GPU's tables; what is in somebody's hands is no damage. */
+static void look_gpu(struct checker *k, struct unit *u)
+{
+    static struct gpu_look look;
+    u->gone = !gpu_look(k->v, (unsigned)u->index, &look);
+    if (!u->gone && look.wrong)
+        must(k, false, look.wrong, look.wrong_off, look.wrong_is, look.wrong_is);
+}
+
 static void check_each(struct checker *k, look_fn *look, uint64_t n)
 {
     for (uint64_t i = 0; i < n && !enough(k); i++) {
@@ -447,6 +457,7 @@ static void check_all(struct checker *k)
     check_chunks(k);
     check_records(k);
     check_all_pages(k);
+    check_each(k, look_gpu, GPU_DEVICE_MAX);
     uint64_t unsettled = k->result->unsettled;
     check_each(k, look_ledger, k->v->chunk_high < 4096 || !k->v->alive);
     k->result->unsettled = unsettled; /* a ledger that moves is no news */

@@ -36,7 +36,7 @@ static_assert(NAMES * sizeof(void *) == sizeof(struct cuda_driver), "a name for 
 
 bool cuda_driver_load(void)
 {
-    void *found[NAMES];
+    void *found[NAMES] = { 0 };
     for (size_t i = 0; i < NAMES; i++)
         if (!(found[i] = driver_symbol(names[i])))
             return false;

@@ -138,7 +138,7 @@ static bool ask_once(uint64_t id, const struct gpu_message *question, long give,
 /* One whose program has closed its socket opens another; one that is stopped is not waited for. */
 static bool ask(uint64_t id, const struct gpu_message *question, long give, long *got)
 {
-    struct gpu_message answer;
+    struct gpu_message answer = { 0 };
     uint64_t start = os_now_ms();
     long passed = -1;
     bool heard = ask_once(id, question, give, &answer, &passed);

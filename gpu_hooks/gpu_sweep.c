@@ -100,13 +100,23 @@ static void page_sweep(struct sweep *w, uint64_t unit, uint64_t word)
     put_release(gpu_pending, s->me->pending[s->index], 1); /* some may be GIVEN by now */
 }
 
-/* Of a page that somebody living owns, what ended members made and nobody freed. */
-static void count_kept(struct sweep *w, uint64_t unit)
+/* Of a page that somebody living owns: what ended members made in it and nobody freed.  If it is to
+ * be reclaimed the owner of the page takes it back. */
+static void living_page_sweep(struct sweep *w, uint64_t unit, uint64_t owner)
 {
-    uint32_t cls = get(w->s->units[unit].cls);
+    struct gpu_seg *s = w->s;
+    uint32_t cls = get(s->units[unit].cls);
     for (unsigned i = 0; cls < CLASS_COUNT && i < gpu_page_blocks(cls); i++) {
-        uint64_t state = get(w->s->blocks[unit * GPU_PAGE_BLOCKS + i].state);
-        if ((enum gpu_block_state)word_state(state) == GPU_LIVE && has_ended(w, word_member(state)))
+        struct gpu_block *b = &s->blocks[unit * GPU_PAGE_BLOCKS + i];
+        uint64_t state = get_acquire(b->state);
+        if ((enum gpu_block_state)word_state(state) != GPU_LIVE ||
+            !has_ended(w, word_member(state)))
+            continue;
+        enum verdict verdict = judge(w, gpu_ref_make(unit, i), state, gpu_info_flags(get(b->info)));
+        if (verdict == TO_FREE &&
+            cas(gpu_given, b->state, &state, (state & ~UINT64_C(15)) | GPU_GIVEN))
+            put_release(gpu_pending, s->members[member_slot(owner)].pending[s->index], 1);
+        else
             w->kept += gpu_class_bytes(cls);
     }
 }
@@ -131,7 +141,7 @@ static uint32_t unit_sweep(struct sweep *w, uint64_t unit)
         if (has_ended(w, member))
             page_sweep(w, unit, word);
         else
-            count_kept(w, unit);
+            living_page_sweep(w, unit, member);
         return n ? n : 1;
     case GPU_LARGE:
         if (has_ended(w, member))

@@ -1,5 +1,6 @@
 /* hshm reclaim: put in order what died, free what ended members left. */
 #include "allocators/chunk.h"
+#include "allocators/gpu_look.h"
 #include "allocators/recover.h"
 #include "allocators/thread_cache.h"
 #include "tool/json.h"
@@ -10,6 +11,7 @@
 
 struct result {
     const char *what;                  /* "reclaimed", "removed", "nothing to do", or why not */
+    uint64_t gpu_bytes;                /* that the living members are told to free */
     uint64_t recovered, blocks, bytes; /* with -n: what would be */
     bool failed;
 };
@@ -131,9 +133,14 @@ static void reclaim_one(const char *name, const char *path, bool dry, struct res
         if (!dry && !segment_remove_if_idle(path, MEMBER_MAX))
             r->what = "somebody joined it just now";
     } else if (dry) {
-        r->what = r->blocks || r->recovered ? "would be reclaimed" : "nothing to do";
+        r->gpu_bytes = gpu_reclaim(&v, path, true);
+        r->what =
+            r->blocks || r->recovered || r->gpu_bytes ? "would be reclaimed" : "nothing to do";
     } else {
         reclaim_attached(name, r);
+        r->gpu_bytes = r->failed ? 0 : gpu_reclaim(&v, path, false);
+        if (r->gpu_bytes)
+            r->what = "reclaimed";
     }
     view_close(&v);
 }
@@ -149,6 +156,8 @@ static void tell(const char *name, const struct reclaim *k, const struct result 
         json_number("members_recovered", r->recovered);
         json_number("blocks", r->blocks);
         json_number("bytes", r->bytes);
+        if (r->gpu_bytes)
+            json_number("gpu_bytes", r->gpu_bytes);
         json_close();
     } else if (r->failed) {
         fail(0, "segment %s: %s", name, r->what);
@@ -157,6 +166,8 @@ static void tell(const char *name, const struct reclaim *k, const struct result 
         if (r->bytes || r->recovered)
             printf(", %s dead member%s, %s", text_count(r->recovered).at,
                    r->recovered == 1 ? "" : "s", text_bytes(r->bytes).at);
+        if (r->gpu_bytes)
+            printf(", %s on GPUs, which its members free next", text_bytes(r->gpu_bytes).at);
         putchar('\n');
     }
 }

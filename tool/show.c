@@ -144,6 +144,7 @@ void show_json(const struct shown *x)
     json_members(x);
     json_by_member(x);
     json_classes(x);
+    show_gpus(&x->v, true);
     json_close();
 }
 
@@ -301,6 +302,7 @@ void show_text(const struct shown *x)
     print_full(x);
     print_by_member(x);
     print_classes(x);
+    show_gpus(&x->v, false);
 }
 
 int verb_show(int argc, char **argv)

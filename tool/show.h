@@ -10,5 +10,7 @@ struct shown {
 
 void show_json(const struct shown *x);
 void show_text(const struct shown *x);
+/* Nothing if no member has used a GPU. */
+void show_gpus(const struct view *v, bool json);
 /* All segments of this user, as `hshm list -j`. */
 void segments_json(void);

@@ -1,4 +1,5 @@
 /* hshm who: the members of a segment. */
+#include "allocators/gpu_look.h"
 #include "tool/json.h"
 #include "tool/tool.h"
 
@@ -39,6 +40,10 @@ static void who_json(const struct who *w, uint64_t slot, const struct process *p
     json_number("bytes_outside", get(m->bytes_out));
     json_number("forks", get(m->forks));
     json_number("fork_bytes", get(m->fork_bytes));
+    if (gpu_area_is_there(&w->v))
+        json_number("gpu_bytes",
+                    gpu_member_bytes(&w->v, slot,
+                                     member_id_make((uint32_t)slot, state_epoch(get(m->state)))));
     char message[sizeof m->message + 1];
     snprintf(message, sizeof message, "%.*s", (int)sizeof m->message, m->message);
     json_text("message", message);

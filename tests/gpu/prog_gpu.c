@@ -77,6 +77,21 @@ static void churner(size_t seed)
     }
 }
 
+/* Two blocks, until told to go: 'r' asks for all that there is, and frees it. */
+static void holder(size_t bytes)
+{
+    char order = 0;
+    start();
+    cu_ptr small = get(1000), large = get(bytes), p;
+    dprintf(1, "%llx %llx\n", small, large);
+    while (read(0, &order, 1) == 1)
+        if (order == 'r') {
+            expect(cu.alloc(&p, (size_t)50 << 20) == CU_OK);
+            dprintf(1, "%d\n", is_shared(p) && cu.free(p) == CU_OK);
+        }
+    exit(0);
+}
+
 /* ---- resolving -------------------------------------------------------------------------------------- */
 
 static const char *whose(void *address)
@@ -995,9 +1010,11 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(size_t);
-    } roles[] = {
-        { "giver", giver }, { "looker", looker }, { "opener", opener }, { "churner", churner }
-    };
+    } roles[] = { { "giver", giver },
+                  { "looker", looker },
+                  { "opener", opener },
+                  { "churner", churner },
+                  { "holder", holder } };
     program = argv[0];
     free(malloc(100)); /* as every real program */
     for (size_t i = 0; argc == 3 && i < sizeof roles / sizeof *roles; i++)
