@@ -46,7 +46,7 @@ fish                      check  fish         tests of completions
 g++                       check  g++          hshm.hpp, C++ programs
 libmpich-dev              full   mpicxx       hshm_mpi.h
 mpich                     full   mpirun       hshm_mpi.h
-gcc-multilib              full   -            a 32-bit program under the preload
+gcc-12-multilib           full   -            32-bit programs (gcc-multilib conflicts with cross compilers)
 clang                     full   clang        second compiler, program test
 clang-format              full   clang-format style
 clang-tidy                full   clang-tidy   style

@@ -41,7 +41,7 @@ if cc -static -o where-static where.c 2> log; then
 else
     echo "skipped a_static_program_runs no static C library"
 fi
-if cc -m32 -o where-32 where.c 2> log; then
+if cc -m32 "-I/usr/include/$(cc -print-multiarch)" -o where-32 where.c 2> log; then
     check a_32_bit_program_runs 0 "its own" "${with[@]}" ./where-32
     if grep -q 'wrong ELF class' said && [ "$(wc -l < said)" = 1 ]; then
         echo "ok a_32_bit_program_gets_the_loaders_notice"

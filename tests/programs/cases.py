@@ -447,7 +447,7 @@ add("tsan", "own-heap", need=["gcc"], need_files=["/usr/lib/gcc/x86_64-linux-gnu
 add("32-bit", "own-heap", need=["gcc"], need_files=["/usr/lib32/libc.so.6"], driver=True,
     passthrough="32-bit: the loader leaves a 64-bit preload out and says so",
     normal=[(r"^ERROR: ld.so: object .* from LD_PRELOAD cannot be preloaded.*\n", "")],
-    setup='gcc -m32 -O1 -pthread -o small "$SCRIPTS/small.c"', sh="$UNDER ./small; echo $?")
+    setup='gcc -m32 -I/usr/include/$(gcc -print-multiarch) -O1 -pthread -o small "$SCRIPTS/small.c"', sh="$UNDER ./small; echo $?")
 TCMALLOC = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"
 # Linked to another malloc, but the preload comes first in the search: the heap is the segment.
 add("linked-tcmalloc", "own-heap", need=["gcc"], need_files=[TCMALLOC], stats=["small"],
