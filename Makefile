@@ -214,17 +214,52 @@ $(O)/cut/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(compile) -DHSHM_CUT_SITES -c $< -o $@
 
+# ---- fuzzing: tests/fuzz/fuzz_X.c with the inputs of corpus_X -----------------------------------
+# replay_X runs the inputs and needs no fuzzer; fuzz_X is made where clang has libFuzzer.
+FUZZ_SRC  := $(filter-out %_env.c,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/replay_%,$(FUZZ_SRC))
+FUZZER    := $(wildcard $(dir $(shell clang -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null))libclang_rt.fuzzer-x86_64.a)
+FUZZERS   := $(if $(FUZZER),$(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz_%,$(FUZZ_SRC)))
+FUZZ_TESTS = $(if $(SAN),,$(REPLAYS) $(FUZZERS))
+FUZZ_TIME ?= 3600
+# A fault is to be reported, nobody sleeps, and an input means the same in every run.
+FUZZ_WRAP := -Wl,--wrap=os_random,--wrap=os_sleep_us,--wrap=os_now_ms,--wrap=os_signals_block
+# log_abort() comes back to the fuzzer.
+FUZZ_LOG  := -Dabort=fuzz_abort -include tests/fuzz/fuzz_env.h
+FUZZ_CC    = clang $(BASE_CPPFLAGS) -std=gnu11 -pthread -w -g -O1 -fsanitize=fuzzer-no-link,address,undefined \
+             -fno-sanitize-recover=undefined
+
+$(B)/tests/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/tests/fuzz/fuzz_env.o \
+                     $(O)/replay/config/log.o $(filter-out %/config/log.o,$(call objects,$(CORE_SRC)))
+	@mkdir -p $(@D)
+	$(link) $(FUZZ_WRAP) $^ -o $@
+$(O)/replay/config/log.o: config/log.c $(O)/flags
+	@mkdir -p $(@D)
+	$(compile) $(FUZZ_LOG) -c $< -o $@
+$(B)/tests/fuzz_%: $(O)/fuzz/tests/fuzz/fuzz_%.o $(O)/fuzz/tests/fuzz/fuzz_env.o $(patsubst %.c,$(O)/fuzz/%.o,$(CORE_SRC))
+	@mkdir -p $(@D)
+	clang -pthread -fsanitize=fuzzer,address,undefined $(FUZZ_WRAP) $^ -o $@
+$(O)/fuzz/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(if $(filter config/log.c,$<),$(FUZZ_LOG)) -c $< -o $@
+
+# New inputs are kept in build/corpus_X, what crashes in build/crashes.
+fuzz: deps-full
+	@$(MAKE) --no-print-directory tests
+	TEST_BIN=$(B)/tests FUZZ_TIME=$(FUZZ_TIME) tests/fuzz/test_fuzz.sh
+
 # Everything is built anew when the compiler or its flags change.
 ALL_FLAGS := $(compile) $(link) $(PRELOAD_LDFLAGS)
 $(O)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
 
--include $(patsubst %.o,%.d,$(call objects,$(C_SRC))) $(patsubst %.c,$(O)/sites/%.d,$(CORE_SRC))
+-include $(patsubst %.o,%.d,$(call objects,$(C_SRC))) $(patsubst %.c,$(O)/sites/%.d,$(CORE_SRC)) \
+         $(patsubst %.c,$(O)/fuzz/%.d,$(CORE_SRC) $(FUZZ_SRC)) $(patsubst %.c,$(O)/%.d,$(wildcard tests/fuzz/*.c))
 
 # ---- tests ------------------------------------------------------------------------------------
 
-tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(CXX_PROGS) $(LIBS) $(FAKES)
+tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(CXX_PROGS) $(LIBS) $(FAKES) $(FUZZ_TESTS)
 
 RUN := B=$(B) T='$(T)' tests/run
 
@@ -270,14 +305,14 @@ deps-demo deps-check deps-full: deps-%:
 	@[ '$(DEPS)' = no ] || tests/deps.sh $*
 
 .SECONDARY:          # keep the objects
-.PHONY: gpu-demo all tests check check-unit check-san check-programs mutants stress demo bench bench-quick \
+.PHONY: gpu-demo all tests fuzz fuzzers check check-unit check-san check-programs mutants stress demo bench bench-quick \
         bench-full deps deps-demo deps-check deps-full docs docs-check style \
         format format-check tidy cppcheck layers install uninstall clean help FORCE
 
 # ---- style ------------------------------------------------------------------------------------
 
 OWN_C := $(sort $(wildcard $(foreach d,config allocators gpu_hooks preload tool api include \
-           include/hshm tests/unit tests/unit/tsan tests/unit/tsan/criterion tests/process tests/stress \
+           include/hshm tests/unit tests/unit/tsan tests/unit/tsan/criterion tests/process tests/fuzz tests/stress \
            tests/gpu tests/fakes examples bench,$(d)/*.[ch])))
 
 style: layers format-check tidy cppcheck

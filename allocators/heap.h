@@ -153,7 +153,8 @@ struct heap {
     bool shared;    /* a named segment; false: private memory of this process */
     bool can_open;  /* the file can (still) be opened by name */
     bool read_only; /* mapped for reading, and no member */
-    bool unusable;  /* damage was found: nothing new is allocated in it */
+    bool unusable;  /* damage was found: nothing new is allocated in it, and nothing written */
+    bool sealed;    /* the message about it was kept, too */
     uint64_t device, inode;
     uint64_t limit_pages, member_limit_pages; /* HSHM_SIZE, HSHM_MEMBER_SIZE in OS pages; 0 none */
     int64_t purge_delay_ms;

@@ -169,7 +169,7 @@ void member_wake(struct heap *h)
 
 void member_quits(struct heap *h)
 {
-    if (!h->shared || h->mine->member_id != h->member_id || h->asleep)
+    if (!h->shared || h->mine->member_id != h->member_id || h->asleep || h->unusable)
         return;
     put(member_quits, h->me->quits, 1);
     fetch_add(leavers, h->header->leavers, 1);

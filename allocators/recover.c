@@ -601,7 +601,7 @@ unsigned recover_dead(struct heap *h, bool wait)
  * Each member looks at most once in a tick of the clock. */
 void recover_sometimes(struct heap *h)
 {
-    if (!h->shared)
+    if (!h->shared || h->unusable)
         return;
     uint32_t now = (uint32_t)os_now_ms();
     uint32_t seen = __atomic_load_n(&h->mine->recovered_ms, __ATOMIC_RELAXED);

@@ -631,7 +631,7 @@ bool segment_remove_if_idle(const char *path, uint32_t except)
 
 void segment_leave(struct heap *h)
 {
-    if (!h->shared || h->mine->member_id != h->member_id)
+    if (!h->shared || h->mine->member_id != h->member_id || h->unusable)
         return;
     uint64_t state = get(h->me->state);
     bool awake = state_of(state) == MEMBER_LIVE;

@@ -2,6 +2,7 @@
  * of address space, and which parts of them have memory. */
 #include "allocators/commit.h"
 #include "allocators/snapshot.h"
+#include "allocators/sound.h"
 
 #define RUNS_BYTES (UINT64_C(64) << 20) /* address space; runs are few */
 
@@ -69,7 +70,8 @@ bool slice_data(struct heap *h, struct snapshot *s, struct slice *d, data_visito
         return bytes <= POPULATED_MAX ? visit(h, s, off, bytes)
                                       : backed_each(h, s, off, bytes, visit);
     case SLICE_RECORDS:
-        bytes = round_up(get(d->capacity) * sizeof(struct thread_record), OS_PAGE);
+        bytes = round_up(
+            at_most(get(d->capacity), RECORDS_PER_SLICE) * sizeof(struct thread_record), OS_PAGE);
         break;
     default:
         bytes = round_up((uint64_t)get(d->capacity) * class_bytes(get(d->cls)), OS_PAGE);
@@ -136,10 +138,12 @@ static bool chunk_hold(struct heap *h, struct snapshot *s, uint32_t c)
               : !run_add(s, off_of(h, first), DESCRIPTORS_BYTES, RUN_DESCRIPTORS))
         return false;
     if (word_state(get(h->chunks[c].word)) == CHUNK_HUGE)
-        return slice_hold(h, s, first, get(first->bytes));
+        return slice_must_be_sound(h, first) && slice_hold(h, s, first, get(first->bytes));
     for (uint64_t used = ~own_get(h->chunks[c].free_slices); used; used &= used - 1) {
         struct slice *d = first + __builtin_ctzl(used);
         enum slice_kind kind = (enum slice_kind)get(d->kind);
+        if ((kind == SLICE_PAGE || kind == SLICE_LARGE) && !slice_must_be_sound(h, d))
+            return false;
         if ((kind == SLICE_PAGE || kind == SLICE_LARGE || (alone && kind == SLICE_RECORDS)) &&
             !slice_hold(h, s, d, (uint64_t)get(d->span) << SLICE_SHIFT))
             return false;
@@ -170,6 +174,8 @@ bool runs_collect(struct heap *h, struct snapshot *s)
     uint64_t high = chunks_high(h);
     s->run_count = 0;
     s->bytes = s->viewed = 0;
+    if (!heap_is_usable(h)) /* damaged: what it describes is not to be copied */
+        return false;
     if (s->want.kind == SNAPSHOT_PRIVATE && !tables_collect(h, s, high))
         return false;
     for (uint64_t c = h->first_chunk; c < high; c++)

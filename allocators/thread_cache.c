@@ -487,6 +487,8 @@ static struct thread_cache *cache_idle(struct mine *m, bool shared)
 
 static struct thread_cache *cache_of_kind(struct heap *h, bool shared)
 {
+    if (!heap_is_usable(h))
+        return NULL;
     struct guard g = heap_lock(h);
     struct thread_cache *tc = cache_idle(h->mine, shared);
     if (!tc)
@@ -512,6 +514,8 @@ struct thread_cache *cache_make_shared(struct heap *h)
 void cache_end(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
+    if (h->unusable)
+        return;
     cache_sweep_all(tc);
     struct guard g = heap_lock(h);
     tc->in_use = false;

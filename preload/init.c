@@ -78,8 +78,9 @@ static const char *last_part(const char *path)
 static void keep_message(const char *line)
 {
     struct seg_member *me = main_heap.me;
-    if (!me)
+    if (!me || main_heap.sealed)
         return;
+    main_heap.sealed = main_heap.unusable; /* the line that said so is the last one kept */
     size_t n = strlen(line);
     memcpy(me->message, line, n < sizeof me->message ? n + 1 : sizeof me->message - 1);
 }

@@ -169,7 +169,7 @@ void count_call(enum call call)
     if (preload_mode == MODE_NEW)
         preload_start();
     struct seg_member *me = main_heap.me;
-    if (!me)
+    if (!me || main_heap.unusable)
         return;
     switch (call) {
     case CALL_MALLOC: fetch_add(member_facts, me->mallocs, 1); break;
@@ -181,6 +181,6 @@ void count_call(enum call call)
 
 void count_libc_bytes(size_t n)
 {
-    if (main_heap.me)
+    if (main_heap.me && !main_heap.unusable)
         fetch_add(member_facts, main_heap.me->bytes_out, n);
 }

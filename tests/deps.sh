@@ -48,6 +48,7 @@ libmpich-dev              full   mpicxx       hshm_mpi.h
 mpich                     full   mpirun       hshm_mpi.h
 gcc-12-multilib           full   -            32-bit programs (gcc-multilib conflicts with cross compilers)
 clang                     full   clang        second compiler, program test
+libclang-rt-14-dev        full   -            fuzzing
 clang-format              full   clang-format style
 clang-tidy                full   clang-tidy   style
 cppcheck                  full   cppcheck     style

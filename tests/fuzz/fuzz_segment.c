@@ -11,7 +11,6 @@
  * The sample has blocks of many sizes, free blocks, remote frees, what an ended member left, and
  * a dead member that nobody has recovered. */
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +26,7 @@
 #include "allocators/stats.h"
 #include "allocators/thread_cache.h"
 #include "config/options.h"
+#include "tests/fuzz/fuzz_env.h"
 
 enum { MODE_EMPTY = 1, MODE_ALIVE = 2, MODE_LOOK = 4 };
 enum place { HEADER, HOLD, MEMBER, CHUNK, SLICE, KEPT, RECORD, BLOCK, ANYWHERE, SIZE, PLACES };
@@ -44,51 +44,7 @@ static struct {
     char *at;
 } extents[EXTENTS];
 static unsigned extent_count;
-static sigjmp_buf aborted;
-static bool may_abort;
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-_Noreturn void fuzz_abort(void);
-void __wrap_os_random(void *buf, size_t len);
-void __wrap_os_sleep_us(unsigned us);
-uint64_t __wrap_os_now_ms(void);
-os_signals __wrap_os_signals_block(void);
-uint64_t __real_os_now_ms(void);
-
-/* config/log.c ends the program here. */
-void fuzz_abort(void)
-{
-    if (may_abort)
-        siglongjmp(aborted, 1);
-    abort();
-}
-
-/* The same address and key each time: an input means the same in every run. */
-void __wrap_os_random(void *buf, size_t len)
-{
-    static const uint64_t words[2] = { 4711, UINT64_C(0x1f2e3d4c5b6a7988) };
-    for (size_t i = 0; i < len; i++)
-        ((uint8_t *)buf)[i] = ((const uint8_t *)words)[i % sizeof words];
-}
-
-/* Nobody sleeps: the clock is put forward instead. */
-static uint64_t slept_us;
-
-void __wrap_os_sleep_us(unsigned us)
-{
-    slept_us += us;
-}
-
-/* A fault while signals are blocked would end us without a report. */
-os_signals __wrap_os_signals_block(void)
-{
-    return 0;
-}
-
-uint64_t __wrap_os_now_ms(void)
-{
-    return __real_os_now_ms() + slept_us / 1000;
-}
 
 static uint64_t limit(uint64_t whole)
 {
@@ -128,7 +84,9 @@ static void detach(void)
 
 static void use(struct thread_cache *tc, bool keep)
 {
-    static const size_t sizes[] = { 16, 100, 100, 1000, 9000, 30000, 50000, 200000, 700000, 5000000 };
+    static const size_t sizes[] = {
+        16, 100, 100, 1000, 9000, 30000, 50000, 200000, 700000, 5000000
+    };
     void *block[10];
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < 10; i++) {
@@ -219,8 +177,8 @@ static uint64_t place_of(enum place place, uint64_t index, uint64_t offset)
     case HOLD: return SEG_HOLDS_OFF + index % 8 * sizeof(struct seg_hold) + offset % 64;
     case MEMBER: return SEG_MEMBERS_OFF + index % 4 * OS_PAGE + offset % 256;
     case CHUNK:
-        return layout.chunks_off +
-               (layout.first_chunk + index % 16) * sizeof(struct chunk) + offset % 64;
+        return layout.chunks_off + (layout.first_chunk + index % 16) * sizeof(struct chunk) +
+               offset % 64;
     case SLICE: return layout.slices_off + slice * sizeof(struct slice) + offset % 128;
     case KEPT: return layout.kept_off + slice * sizeof(struct kept) + offset % 640;
     case RECORD: return record_off + index % 2 * sizeof(struct thread_record) + offset % 1280;
@@ -233,7 +191,8 @@ static void change(int fd, const uint8_t *data, size_t size)
 {
     while (size >= 6) {
         enum place place = (enum place)(data[0] % PLACES);
-        uint64_t index = data[1] | (uint64_t)data[2] << 8, offset = data[3] | (uint64_t)data[4] << 8;
+        uint64_t index = data[1] | (uint64_t)data[2] << 8,
+                 offset = data[3] | (uint64_t)data[4] << 8;
         size_t n = data[5] < size - 6 ? data[5] : size - 6;
         if (place == SIZE) {
             if (ftruncate(fd, (off_t)((index << 10) + offset)) < 0)
@@ -283,8 +242,8 @@ static void look(void)
 /* Join, recover the dead, allocate, free what is there, leave. */
 static void join(void)
 {
-    may_abort = true;
-    if (sigsetjmp(aborted, 1) == 0 && attach()) {
+    fuzz_may_abort = true;
+    if (sigsetjmp(fuzz_aborted, 1) == 0 && attach()) {
         struct thread_cache *tc = cache_make(&heap);
         recover_dead(&heap, false);
         if (tc) {
@@ -295,7 +254,7 @@ static void join(void)
             cache_end(tc);
         }
     }
-    may_abort = false;
+    fuzz_may_abort = false;
     os_signals_restore(0);
     detach();
 }

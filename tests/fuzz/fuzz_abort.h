@@ -1,1 +1,0 @@
-_Noreturn void fuzz_abort(void);
