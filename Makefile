@@ -220,7 +220,7 @@ FUZZ_SRC  := $(filter-out %_env.c,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/replay_%,$(FUZZ_SRC))
 FUZZER    := $(wildcard $(dir $(shell clang -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null))libclang_rt.fuzzer-x86_64.a)
 FUZZERS   := $(if $(FUZZER),$(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz_%,$(FUZZ_SRC)))
-FUZZ_TESTS = $(if $(SAN),,$(REPLAYS) $(FUZZERS))
+FUZZ_TESTS = $(if $(SAN),,$(REPLAYS))
 FUZZ_TIME ?= 3600
 # A fault is to be reported, nobody sleeps, and an input means the same in every run.
 FUZZ_WRAP := -Wl,--wrap=os_random,--wrap=os_sleep_us,--wrap=os_now_ms,--wrap=os_signals_block
@@ -244,8 +244,9 @@ $(O)/fuzz/%.o: %.c $(O)/flags
 	$(FUZZ_CC) $(if $(filter config/log.c,$<),$(FUZZ_LOG)) -c $< -o $@
 
 # New inputs are kept in build/corpus_X, what crashes in build/crashes.
+fuzzers: $(FUZZERS)
 fuzz: deps-full
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory tests fuzzers
 	TEST_BIN=$(B)/tests FUZZ_TIME=$(FUZZ_TIME) tests/fuzz/test_fuzz.sh
 
 # Everything is built anew when the compiler or its flags change.
@@ -264,7 +265,7 @@ tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(CXX_PROGS) $(LIBS) $(FAKES)
 RUN := B=$(B) T='$(T)' tests/run
 
 check: deps-check layers
-	@$(MAKE) --no-print-directory tests docs-check
+	@$(MAKE) --no-print-directory tests fuzzers docs-check
 	$(RUN) unit process gpu scripts programs
 
 check-unit: deps-check
