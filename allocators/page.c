@@ -124,7 +124,7 @@ static bool list_has(struct heap *h, uint64_t head, uint64_t off)
     for (uint32_t steps = WALK_MAX; steps && head && !list_is_end(head); steps--) {
         if (head == off)
             return true;
-        if (!slice_exists(h, head >> SLICE_SHIFT))
+        if (head % 16 || !slice_exists(h, head >> SLICE_SHIFT))
             return false;
         head = link_read(h, at_off(h, head));
         if (!link_is_sound(h, head))
