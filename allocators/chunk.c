@@ -90,10 +90,32 @@ static void dirt_to_slices(struct heap *h, uint32_t c)
     }
 }
 
+/* In the private heap of a forked child what nobody had at the fork shows what the
+ * parent has made of it since, until the child writes there. */
+static void descriptors_forget(struct heap *h, uint32_t c)
+{
+    for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
+        struct slice *d = &h->slices[c * CHUNK_SLICES + i];
+        put(page_owner, d->home, HOME_NOBODY);
+        put(slice_free, d->kind, SLICE_FREE);
+        put(slice_dirty, d->dirty, UINT16_MAX);
+        put(slice_committed, d->committed, 0);
+        own_put(slice_backed, d->backed, 0);
+        own_put(slice_mapped, d->mapped, 0);
+    }
+}
+
+static void descriptors_start(struct heap *h, uint32_t c)
+{
+    if (unlikely(h->shown_through))
+        descriptors_forget(h, c);
+    dirt_to_slices(h, c);
+}
+
 static void chunk_start(struct heap *h, uint32_t c)
 {
     struct chunk *chunk = &h->chunks[c];
-    dirt_to_slices(h, c);
+    descriptors_start(h, c);
     if (get(chunk->former) != h->member_id)
         for (uint32_t i = 0; i < CHUNK_SLICES; i++)
             own_put(slice_mapped, h->slices[c * CHUNK_SLICES + i].mapped, 0);
@@ -237,7 +259,7 @@ static uint32_t claim_run_from(struct heap *h, uint64_t from, uint32_t n, uint32
         uint32_t blocked = run_take(h, (uint32_t)first, n);
         if (blocked == UINT32_MAX) {
             if (descriptors_ready(h, (uint32_t)first) && chunk_describe(h, (uint32_t)first)) {
-                dirt_to_slices(h, (uint32_t)first);
+                descriptors_start(h, (uint32_t)first);
                 return (uint32_t)first;
             }
             run_undo(h, (uint32_t)first, n);
