@@ -108,7 +108,9 @@ struct mine {
     uint32_t holds_ended; /* counts the holds of ours that were seen to have ended */
     uint64_t holds_looked_ns;
     uint32_t holds_cleared_ms;
-    uint32_t hold_last;             /* entry of our last hold + 1 */
+    uint32_t bound_ms,
+        bound_wait_ms;  /* HSHM_FORK_HOLD: when last looked, and for how long not again */
+    uint32_t hold_last; /* entry of our last hold + 1 */
     uint64_t group_ms, group_pages; /* see room.c: what was seen when, and is good for */
     uint64_t roomy_ms, roomy_bytes;
     uint32_t recovered_ms; /* when we last looked for dead members */
@@ -159,6 +161,7 @@ struct heap {
     uint64_t limit_pages, member_limit_pages; /* HSHM_SIZE, HSHM_MEMBER_SIZE in OS pages; 0 none */
     int64_t purge_delay_ms;
     uint64_t warm_pages;
+    uint64_t hold_bytes;      /* HSHM_FORK_HOLD */
     bool reclaim;             /* HSHM_EXIT */
     bool reserve;             /* HSHM_COMMIT */
     bool zero;                /* HSHM_ZERO */

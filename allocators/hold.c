@@ -4,6 +4,7 @@
 #include "allocators/page.h"
 #include "allocators/sound.h"
 #include "allocators/thread_cache.h"
+#include "config/log.h"
 
 #include <fcntl.h>
 
@@ -97,6 +98,23 @@ static uint64_t held_bytes(struct heap *h, struct slice *d)
     return pages * OS_PAGE;
 }
 
+void held_purge_dead(struct heap *h, struct slice *d)
+{
+    uint32_t first = slice_index(h, d), c = chunk_of(first);
+    uint64_t word = get(h->chunks[c].word), pages = 0;
+    if (word_state(word) == CHUNK_HUGE)
+        for (uint32_t i = 0; i < word_length(word); i++)
+            pages += get(h->chunks[c + i].charged);
+    else
+        for (uint32_t i = 0; i < own_get(d->span); i++)
+            pages += (uint32_t)__builtin_popcount(own_get(h->slices[first + i].committed));
+    if (word_state(word) == CHUNK_HUGE && own_get(h->chunks[c].described))
+        pages -= DESCRIPTORS_PAGES;
+    /* Whoever purges is refunded: it takes the charge over first. */
+    fetch_add(member_charge, h->me->charged, own_get(d->view_last) ? 0 : pages);
+    held_purge(h, d);
+}
+
 /* Those with memory are the last ones of the list. */
 static void held_purge_all(struct heap *h)
 {
@@ -120,8 +138,88 @@ void held_add(struct heap *h, struct slice *d)
         held_purge_all(h);
 }
 
+/* ---- HSHM_FORK_HOLD ---------------------------------------------------------------
+ * Free blocks beside used ones, in pages that a child has a copy of, are of no use
+ * while it lives.  Past a limit the oldest hold is given up: its child does not see
+ * what is allocated in those pages from then on.  It keeps its copy and its lock. */
+
+#define BOUND_EVERY_MS 20
+#define BOUND_SHARE    32 /* looking takes at most this part of the time */
+
+struct kept_free {
+    uint64_t bytes;
+    uint32_t birth, last; /* of the pages: which holds may cover them */
+    bool any;
+};
+
+static void kept_add(struct heap *h, struct kept_free *k, struct slice *d)
+{
+    uint32_t birth = get(d->hold_birth), last = get(d->hold_last);
+    if (get(d->kind) != SLICE_PAGE || get(d->flags) & PAGE_EMPTY || !last || !hold_covers(h, d))
+        return;
+    uint32_t linked = get(d->capacity), used = get(d->used);
+    k->bytes += (uint64_t)(linked > used ? linked - used : 0) * class_bytes(get(d->cls));
+    k->birth = k->any && (int32_t)(k->birth - birth) < 0 ? k->birth : birth;
+    k->last = k->any && (int32_t)(k->last - last) > 0 ? k->last : last;
+    k->any = true;
+}
+
+static struct kept_free kept_free(struct heap *h)
+{
+    struct kept_free k = { 0 };
+    uint64_t high = get_acquire(h->header->chunk_high);
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get(h->chunks[c].word);
+        if (word_state(word) != CHUNK_OWNED || word_member(word) != h->member_id)
+            continue;
+        for (uint64_t used = ~own_get(h->chunks[c].free_slices); used; used &= used - 1)
+            kept_add(h, &k, &h->slices[c * CHUNK_SLICES + (uint32_t)__builtin_ctzl(used)]);
+    }
+    return k;
+}
+
+static void give_up_oldest(struct heap *h, const struct kept_free *k)
+{
+    uint64_t high = get_acquire(h->header->holds_high), oldest = UINT64_MAX, found = 0;
+    for (uint64_t i = 0; i < high; i++) {
+        uint64_t state = get(h->holds[i].state);
+        uint32_t seq = (uint32_t)(state >> 8), age = seq - k->birth;
+        if (hold_in_use(state) && (int32_t)age > 0 && (int32_t)(seq - k->last) <= 0 &&
+            age < oldest) {
+            oldest = age;
+            found = i;
+        }
+    }
+    if (oldest == UINT64_MAX)
+        return;
+    log_line(
+        "forked children live on and keep %zuB of free memory from reuse: the oldest no longer "
+        "sees what this program allocates (HSHM_FORK_HOLD)",
+        (size_t)k->bytes);
+    hold_clear(h, found, get(h->holds[found].state));
+    fetch_add(fork_facts, h->header->holds_given, 1);
+    __atomic_fetch_add(&h->mine->holds_ended, 1, __ATOMIC_RELAXED);
+}
+
+static void holds_bound(struct heap *h)
+{
+    struct mine *m = h->mine;
+    uint32_t now = (uint32_t)os_now_ms();
+    if (!h->hold_bytes || get(h->header->holds_live) == 0 || now - m->bound_ms < m->bound_wait_ms)
+        return;
+    uint64_t from = os_boot_ns();
+    struct kept_free k = kept_free(h);
+    if (k.bytes > h->hold_bytes)
+        give_up_oldest(h, &k);
+    m->bound_ms = now;
+    m->bound_wait_ms = BOUND_EVERY_MS + (uint32_t)((os_boot_ns() - from) * BOUND_SHARE / 1000000);
+    put(fork_facts, h->me->held_free, k.bytes);
+}
+
 void held_sweep(struct heap *h)
 {
+    if (unlikely(h->mine->hold_seq))
+        holds_bound(h);
     struct page_list *held = &h->mine->held;
     if (!held->head || !hold_look(h))
         return;

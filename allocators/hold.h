@@ -25,6 +25,8 @@ bool hold_look(struct heap *h);
 
 /* An empty page or freed large block that waits for a hold.  Lock held. */
 void held_add(struct heap *h, struct slice *d);
+/* The memory of an empty page or freed block of a dead member that waits for a hold. */
+void held_purge_dead(struct heap *h, struct slice *d);
 /* Give back those whose holds have ended.  Lock held. */
 void held_sweep(struct heap *h);
 

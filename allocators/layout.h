@@ -139,7 +139,8 @@ struct seg_header {
     sh64_t kept_members; /* 328  members that ended and left blocks, since reclaim last freed all */
     sh64_t leavers; /* 336  how many said that they leave (a hint that there is one to recover) */
     sh64_t looked;  /* 344  when the dead were last looked for, ms << 32 | leavers seen then */
-    sh64_t reserved1[19];
+    sh64_t holds_given; /* 352  holds given up past HSHM_FORK_HOLD */
+    sh64_t reserved1[18];
     sh64_t dumped_ns; /* 504  when `hshm dump` made this copy; never set in a segment */
 };
 AT(seg_header, magic, 0);
@@ -193,7 +194,9 @@ struct seg_member {
     sh64_t naming;     /* 160  steps in hand that change names */
     sh64_t dropped;    /* 168  frees of a forked child that its parent's side is to do */
     sh64_t deferred;   /* 176  blocks freed that wait for a forked child, see inherited.h */
-    sh64_t reserved[5];
+    sh64_t held_free;  /* 184  bytes of free blocks kept from reuse by holds, when last looked */
+    sh64_t fork_ns;    /* 192  that its forks took */
+    sh64_t reserved[3];
     char name[32];     /* 224  program, NUL-terminated */
     char message[384]; /* 256  last line it had to say */
     sh64_t reserved1[431];

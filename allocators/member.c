@@ -153,6 +153,8 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
     put(member_facts, m->uid, (uint64_t)os_euid());
     put(member_facts, m->forks, 0);
     put(member_facts, m->fork_bytes, 0);
+    put(member_facts, m->fork_ns, 0);
+    put(member_facts, m->held_free, 0);
     put(member_facts, m->dropped, 0);
     put(member_facts, m->deferred, 0);
 }

@@ -251,6 +251,9 @@ static bool page_settle(struct heap *h, const struct dead *dead, struct slice *d
                 (uint8_t)((get(d->flags) & PAGE_CHECKED) | PAGE_KEPT | PAGE_BITS));
     return true;
 empty:
+    put(page_owner, d->home, HOME_NOBODY);
+    put(page_owner, d->owner, dead->id << THREAD_BITS);
+    put(page_owner, d->cell, 0);
     put_release(page_flags, d->flags, PAGE_EMPTY);
     return false;
 }
@@ -292,8 +295,12 @@ static uint32_t slice_recover(struct heap *h, const struct dead *dead, uint32_t 
     }
     uint32_t span = get(d->span);
     bool stays = get(d->kind) == SLICE_PAGE ? page_settle(h, dead, d) : large_recover(h, dead, d);
-    if (stays || page_is_held(h, d))
+    if (stays)
         return span;
+    if (page_is_held(h, d)) { /* its address waits, its memory need not */
+        held_purge_dead(h, d);
+        return span;
+    }
     slices_clear(d, span);
     return 0;
 }
@@ -414,8 +421,11 @@ static bool pages_mark(struct heap *h, const struct dead *dead)
 static void huge_recover(struct heap *h, const struct dead *dead, uint32_t c)
 {
     struct slice *d = &h->slices[(size_t)c * CHUNK_SLICES];
-    if (large_recover(h, dead, d) || page_is_held(h, d)) {
-        *dead->left = true;
+    bool stays = large_recover(h, dead, d);
+    if (stays || page_is_held(h, d)) {
+        *dead->left |= stays;
+        if (!stays)
+            held_purge_dead(h, d);
         return;
     }
     struct guard g = heap_lock(h);

@@ -129,6 +129,7 @@ static void apply_config(struct heap *h, const struct heap_config *c, uint64_t w
     h->check = c->check;
     h->limit_pages = h->header->limit / OS_PAGE;
     h->member_limit_pages = c->member_limit ? c->member_limit(h->header->limit) / OS_PAGE : 0;
+    h->hold_bytes = c->fork_hold ? c->fork_hold(h->header->limit) : 0;
     h->warm_pages = (c->warm ? c->warm(h->header->limit) : 0) / OS_PAGE;
     (void)whole;
 }

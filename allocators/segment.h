@@ -16,6 +16,7 @@ struct heap_config {
     uint64_t (*limit)(uint64_t whole);        /* HSHM_SIZE of the file system's or RAM's bytes */
     uint64_t (*member_limit)(uint64_t whole); /* HSHM_MEMBER_SIZE; 0 none */
     uint64_t (*warm)(uint64_t whole);         /* HSHM_WARM */
+    uint64_t (*fork_hold)(uint64_t whole);    /* HSHM_FORK_HOLD */
     unsigned mode;
     bool persist, reclaim, reserve, zero, check;
     int64_t purge_delay_ms;

@@ -15,6 +15,11 @@ static uint64_t member_limit(uint64_t whole)
     return (uint64_t)option_bytes(OPT_MEMBER_SIZE, (int64_t)whole);
 }
 
+static uint64_t hold_limit(uint64_t whole)
+{
+    return (uint64_t)option_bytes(OPT_FORK_HOLD, (int64_t)whole);
+}
+
 static uint64_t warm_limit(uint64_t whole)
 {
     return (uint64_t)option_bytes(OPT_WARM, (int64_t)whole);
@@ -28,6 +33,7 @@ void settings_fill(struct heap_config *config, const char *program)
         .limit = size_limit,
         .member_limit = member_limit,
         .warm = warm_limit,
+        .fork_hold = hold_limit,
         .mode = (unsigned)option_number(OPT_MODE),
         .persist = option_number(OPT_PERSIST),
         .reclaim = option_number(OPT_EXIT) == EXIT_RECLAIM,

@@ -162,7 +162,9 @@ void snapshot_parent(struct heap *h, struct snapshot *s)
     drop(s);
     fetch_add(fork_facts, h->header->snapshots, 1);
     fetch_add(fork_facts, h->header->snapshot_bytes, s->bytes);
-    fetch_add(fork_facts, h->header->snapshot_ns, os_boot_ns() - s->started_ns);
+    uint64_t took = os_boot_ns() - s->started_ns;
+    fetch_add(fork_facts, h->header->snapshot_ns, took);
+    put(fork_facts, h->me->fork_ns, get(h->me->fork_ns) + took);
     put(fork_facts, h->me->forks, get(h->me->forks) + 1);
     put(fork_facts, h->me->fork_bytes, get(h->me->fork_bytes) + s->bytes);
     h->mine->holds_looked_ns = 0;

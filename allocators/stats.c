@@ -77,7 +77,10 @@ static void collect_page(struct collect *k, uint64_t slice, const struct slice *
     class->reserved_bytes += (uint64_t)class_slices(get(d->cls)) << SLICE_SHIFT;
     s->free_bytes += (look.capacity - n) * look.size;
     s->unlinked_bytes += (uint64_t)(look.reserved - look.capacity) * look.size;
-    s->held_pages += (get(d->flags) & PAGE_HELD) != 0;
+    if (get(d->flags) & PAGE_HELD) {
+        s->held_pages++;
+        s->held_free_bytes += (look.capacity - n) * look.size;
+    }
     if (view_id_is_current(k->v, id))
         s->members[member_slot(id)].pages++;
     n -= count_kept(k, &look);
@@ -147,7 +150,11 @@ static void collect_members(struct collect *k)
         k->alive[slot / 64] |= (uint64_t)alive << (slot % 64);
         if (state_of(state) == MEMBER_FREE)
             continue;
+        if (!alive && state_of(state) == MEMBER_CHILD) /* it never used the heap */
+            continue;
         k->s->members_alive += alive;
+        k->s->dropped += get(k->v->members[slot].dropped);
+        k->s->deferred += get(k->v->members[slot].deferred);
         k->s->dead_members += !alive;
     }
     for (uint64_t i = 0; i < k->v->holds_high; i++)

@@ -38,7 +38,9 @@ struct stats {
     uint64_t idle_bytes;             /* committed in free slices of owned chunks */
     uint64_t chunks[CHUNK_HUGE + 1]; /* by state */
     uint64_t free_slices;            /* in owned chunks and orphans */
-    uint64_t held_pages;             /* kept from reuse by snapshots, as marked */
+    uint64_t held_free_bytes;   /* free blocks beside used ones that snapshots keep from reuse */
+    uint64_t dropped, deferred; /* frees of forked processes, see inherited.h */
+    uint64_t held_pages;        /* kept from reuse by snapshots, as marked */
     uint64_t members_alive, holds;
     struct stats_class classes[CLASS_COUNT];
     struct stats_member members[MEMBER_MAX];

@@ -35,11 +35,14 @@ static int report_json(char *to, size_t size, const struct usage *u, const char 
         "{\"pid\":%d,\"program\":\"%s\",\"when\":\"%s\",\"segment\":\"%s\",\"shared\":%s,"
         "\"segment_bytes\":%zu,\"used_bytes\":%zu,\"private_bytes\":%zu,"
         "\"malloc\":%zu,\"calloc\":%zu,\"realloc\":%zu,\"free\":%zu,"
-        "\"forks\":%zu,\"fork_bytes\":%zu}\n",
+        "\"forks\":%zu,\"fork_bytes\":%zu,\"fork_ns\":%zu,\"held_free_bytes\":%zu,"
+        "\"frees_waiting\":%zu,\"frees_dropped\":%zu}\n",
         (int)getpid(), safe_program(program, sizeof program), when, main_heap.name,
         main_heap.shared ? "true" : "false", u->held, u->used, (size_t)get(me->bytes_out),
         (size_t)get(me->mallocs), (size_t)get(me->callocs), (size_t)get(me->reallocs),
-        (size_t)get(me->frees), (size_t)get(me->forks), (size_t)get(me->fork_bytes));
+        (size_t)get(me->frees), (size_t)get(me->forks), (size_t)get(me->fork_bytes),
+        (size_t)get(me->fork_ns), (size_t)get(me->held_free), (size_t)get(me->deferred),
+        (size_t)get(me->dropped));
 }
 
 static size_t small_blocks(const struct usage *u)
@@ -58,10 +61,11 @@ static int report_text(char *to, size_t size, const struct usage *u, const char 
                      "  used   %12zu bytes: %zu small blocks, %zu large with %zu bytes\n"
                      "  held   %12zu bytes of the segment, %zu pages\n"
                      "  libc   %12zu bytes went there instead\n"
-                     "  forks  %12zu, which copied %zu bytes\n",
+                     "  forks  %12zu, which copied %zu bytes in %zu us\n",
                      (int)getpid(), preload_program, when, main_heap.name, u->used, small_blocks(u),
                      u->large, u->large_bytes, u->held, u->pages, (size_t)get(me->bytes_out),
-                     (size_t)get(me->forks), (size_t)get(me->fork_bytes));
+                     (size_t)get(me->forks), (size_t)get(me->fork_bytes),
+                     (size_t)get(me->fork_ns) / 1000);
     if (option_has_word(OPT_STATS, "calls"))
         n += snprintf(to + n, size - (size_t)n,
                       "  calls  malloc %zu, calloc %zu, realloc %zu, free %zu\n",

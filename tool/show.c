@@ -59,6 +59,7 @@ static void json_memory(const struct shown *x)
     json_number("warm", s->warm_bytes);
     json_number("free_slices", s->free_slices);
     json_number("held_pages", s->held_pages);
+    json_number("held_free", s->held_free_bytes);
     json_real("fragmentation", segment_unused(s));
     json_bool("full", segment_is_full(&x->v));
     json_open("chunks", '{');
@@ -92,6 +93,9 @@ static void json_members(const struct shown *x)
     json_number("bytes", get(h->snapshot_bytes));
     json_number("ns", get(h->snapshot_ns));
     json_number("holds", x->s.holds);
+    json_number("holds_given_up", get(h->holds_given));
+    json_number("frees_waiting", x->s.deferred);
+    json_number("frees_dropped", x->s.dropped);
     json_close();
 }
 
@@ -191,8 +195,10 @@ static void print_memory(const struct shown *x)
     printf("  %-12s%9.1f%%  of what is committed to pages and blocks holds no block\n", "unused",
            100 * segment_unused(s));
     if (s->holds || s->held_pages)
-        printf("  %-12s%10s  living snapshots of forks keep %s pages from reuse\n", "holds",
-               text_count(s->holds).at, text_count(s->held_pages).at);
+        printf("  %-12s%10s  living snapshots of forks keep %s pages from reuse, with %s free in "
+               "them\n",
+               "holds", text_count(s->holds).at, text_count(s->held_pages).at,
+               text_bytes(s->held_free_bytes).at);
 }
 
 static void print_full(const struct shown *x)
@@ -283,6 +289,14 @@ static void print_forks(const struct shown *x)
     if (n)
         printf("Forks\n  %-12s%10s  copied %s, %.1f ms each\n", "snapshots", text_count(n).at,
                text_bytes(get(x->v.header.snapshot_bytes)).at, (double)ns / 1e6 / (double)n);
+    uint64_t given = get(x->v.header.holds_given);
+    if (given)
+        printf("  %-12s%10s  holds, to reuse what they kept (HSHM_FORK_HOLD)\n", "given up",
+               text_count(given).at);
+    if (x->s.deferred || x->s.dropped)
+        printf("  %-12s%10s  freed blocks wait for a forked child; children left %s to their "
+               "parents\n",
+               "waiting", text_count(x->s.deferred).at, text_count(x->s.dropped).at);
 }
 
 void show_text(const struct shown *x)
