@@ -9,7 +9,7 @@ mkdir -p "$tmp"
 said() {        # name, status, log
     if [ "$2" = 0 ]; then echo "ok $1"; else echo "FAIL $1"; tail -n 60 "$3"; status=1; fi
 }
-for what in options segment; do
+for what in options segment cgroup; do
     timeout 120 "$bin/replay_$what" "tests/fuzz/corpus_$what" > "$tmp/log" 2>&1
     said "every_input_of_${what}_is_survived" $? "$tmp/log"
     if [ ! -x "$bin/fuzz_$what" ]; then
