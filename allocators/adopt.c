@@ -123,8 +123,11 @@ uint32_t adopt_chunk(struct heap *h)
     uint32_t c = chunk_adopt(h);
     if (!c)
         return 0;
-    run_add_chunk(h, c);
     uint64_t free = own_get(h->chunks[c].free_slices);
+    h->mine->info[c].foreign = chunk_is_foreign(h, c);
+    if (h->mine->info[c].foreign)
+        purge_slices(h, c, free);
+    run_add_chunk(h, c);
     for (uint32_t i = 0; i < CHUNK_SLICES; i++) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + i];
         if (!chunk_is_mine(h, c)) /* its last page was empty: it is given back already */
@@ -152,8 +155,11 @@ static void chunk_collect(struct heap *h, uint32_t c)
     for (; pending && chunk_is_mine(h, c); pending &= pending - 1) {
         struct slice *d = &h->slices[c * CHUNK_SLICES + (uint32_t)__builtin_ctzl(pending)];
         if (get(d->kind) == SLICE_LARGE && (get_acquire(d->remote) & 0xff) == LARGE_FREED &&
-            slice_must_be_sound(h, d))
+            slice_must_be_sound(h, d)) {
+            if (h->zero) /* who has freed it may have written to it */
+                large_forget(h, d);
             large_end(h, d);
+        }
     }
 }
 

@@ -112,9 +112,32 @@ static void descriptors_start(struct heap *h, uint32_t c)
     dirt_to_slices(h, c);
 }
 
+bool chunk_is_foreign(struct heap *h, uint32_t c)
+{
+    const struct chunk *chunk = &h->chunks[c];
+    uint64_t user = get(chunk->user);
+    return h->shared && user && user != h->member_id && get(chunk->dirty) != DIRT_NONE &&
+           (h->zero || get(chunk->uid) != (uint32_t)os_euid());
+}
+
+/* What another member left in a free chunk that is ours now goes, if it is not for us. */
+static void chunk_inherit(struct heap *h, uint32_t c)
+{
+    struct chunk *chunk = &h->chunks[c];
+    if (chunk_is_foreign(h, c))
+        purge_chunk(h, c);
+    h->mine->info[c].foreign = false;
+    if (!h->shared)
+        return;
+    put(chunk_user, chunk->user,
+        h->member_id); /* before the uid: nobody's bytes pass for a friend's */
+    put(chunk_user, chunk->uid, (uint32_t)os_euid());
+}
+
 static void chunk_start(struct heap *h, uint32_t c)
 {
     struct chunk *chunk = &h->chunks[c];
+    chunk_inherit(h, c);
     descriptors_start(h, c);
     if (get(chunk->former) != h->member_id)
         for (uint32_t i = 0; i < CHUNK_SLICES; i++)
@@ -259,6 +282,8 @@ static uint32_t claim_run_from(struct heap *h, uint64_t from, uint32_t n, uint32
         uint32_t blocked = run_take(h, (uint32_t)first, n);
         if (blocked == UINT32_MAX) {
             if (descriptors_ready(h, (uint32_t)first) && chunk_describe(h, (uint32_t)first)) {
+                for (uint32_t i = 0; i < n; i++)
+                    chunk_inherit(h, (uint32_t)first + i);
                 descriptors_start(h, (uint32_t)first);
                 return (uint32_t)first;
             }
@@ -295,8 +320,11 @@ bool chunk_huge_retract(struct heap *h, uint32_t first, uint64_t word)
 
 bool chunk_run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
 {
-    return (uint64_t)first + n <= h->chunk_count &&
-           run_take(h, first + have, n - have) == UINT32_MAX;
+    if ((uint64_t)first + n > h->chunk_count || run_take(h, first + have, n - have) != UINT32_MAX)
+        return false;
+    for (uint32_t i = have; i < n; i++)
+        chunk_inherit(h, first + i);
+    return true;
 }
 
 void chunk_release_run(struct heap *h, uint32_t first, uint32_t n)

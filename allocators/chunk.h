@@ -8,6 +8,8 @@
 
 /* Take a free chunk; 0 if there is no room.  Its slices are all free. */
 uint32_t chunk_claim(struct heap *h);
+/* Has it bytes of another member that we are not to see: with HSHM_ZERO, or of another user's? */
+bool chunk_is_foreign(struct heap *h, uint32_t c);
 /* Give an owned chunk back, all of whose slices are free. */
 void chunk_release(struct heap *h, uint32_t c);
 /* Take an orphan that has free slices or blocks; 0 if there is none. */

@@ -70,7 +70,8 @@ struct thread_cache {
 struct chunk_info {
     uint32_t next, prev; /* list of chunks of the same bin */
     uint8_t bin;         /* 1 + log2 of the longest free run; 0: not in a list */
-    bool waiting;        /* in the purge queue: owned with idle slices, or given back with memory */
+    bool foreign; /* adopted from a member whose bytes are not for us: see chunk_is_foreign() */
+    bool waiting; /* in the purge queue: owned with idle slices, or given back with memory */
     uint32_t purge_next;
     uint32_t purge_ms; /* 32 bits of os_now_ms(): when last looked at, or given back */
     uint64_t idle;     /* free slices that still have memory */

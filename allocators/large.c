@@ -177,6 +177,14 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *ze
     return block;
 }
 
+void large_forget(struct heap *h, struct slice *d)
+{
+    uint32_t i = slice_index(h, d), n = own_get(d->span);
+    if (!is_huge(h, d) && n && n <= CHUNK_SLICES - i % CHUNK_SLICES)
+        purge_slices(h, chunk_of(i),
+                     (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << (i % CHUNK_SLICES));
+}
+
 void large_end(struct heap *h, struct slice *d)
 {
     if (!slice_must_be_sound(h, d))

@@ -21,6 +21,8 @@ bool large_again(struct heap *h, struct slice *d, size_t n, bool *zero);
 /* Stamp it freed and, where that is ours to do, take it apart.  False: it was not live. */
 bool large_free(struct heap *h, struct inflight *step, struct slice *d);
 /* Take a block apart that is stamped freed.  Lock held. */
+/* The memory of a freed block in a chunk of ours goes back to the system. */
+void large_forget(struct heap *h, struct slice *d);
 void large_end(struct heap *h, struct slice *d);
 /* Make it n bytes long in place; false if that is not possible. */
 bool large_resize(struct heap *h, struct slice *d, size_t n);

@@ -246,8 +246,11 @@ struct chunk {
     sh32_t dirty;     /* 28  enum chunk_dirt */
     sh64_t former;    /* 32  the member that owned it last: its pages may still be mapped there */
     sh32_t described; /* 40  1: its descriptors are backed, and charged to it */
-    sh32_t reserved[5]; /*     the size, stamp and holds of a huge block are in its first slice */
+    sh32_t uid;       /* 44  of the member below */
+    sh64_t user;      /* 48  the member that had it last: its bytes may still be there */
+    sh64_t reserved;  /*     the size, stamp and holds of a huge block are in its first slice */
 };
+AT(chunk, user, 48);
 SIZE(chunk, 64);
 /* What is known of the bytes of a chunk.  ALL: as a huge block left it; OS pages
  * up to 'charged' may have memory, any byte may be non-zero. */

@@ -6,6 +6,8 @@
 #include "allocators/run.h"
 #include "allocators/sound.h"
 
+#include <string.h>
+
 struct slice *page_make(struct thread_cache *tc, unsigned cls)
 {
     struct heap *h = tc->heap;
@@ -175,13 +177,28 @@ static uint32_t page_audit(struct heap *h, struct slice *d)
     return found;
 }
 
+/* Is what others have written to blocks of this page not for us? */
+static bool is_cleared(struct heap *h, const struct slice *d)
+{
+    return h->shared && (h->zero || h->mine->info[chunk_of(slice_index(h, d))].foreign);
+}
+
+static void block_clear(struct heap *h, const struct slice *d, uint64_t off)
+{
+    if (!(get(d->flags) & PAGE_CHECKED)) /* those are full of poison */
+        memset((char *)at_off(h, off) + sizeof(uint64_t), 0,
+               class_bytes(own_get(d->cls)) - sizeof(uint64_t));
+}
+
 /* The last block of a remote list; the marks of all are cleared: freed is nobody's
  * legacy any more. */
-static uint64_t list_tail(struct heap *h, struct slice *d, uint64_t head)
+static uint64_t list_tail(struct heap *h, struct slice *d, uint64_t head, bool clear)
 {
     for (uint32_t n = 1, most = own_get(d->reserved);; n++) {
         if (unlikely(own_get(d->flags) & PAGE_KEPT))
             kept_forget(h, d, head);
+        if (unlikely(clear))
+            block_clear(h, d, head);
         uint64_t next = link_read(h, at_off(h, head));
         if (!link_is_sound(h, next) || n > most)
             page_link_damaged(h, head);
@@ -197,7 +214,7 @@ static uint64_t list_tail(struct heap *h, struct slice *d, uint64_t head)
  * looked at when they are allocated. */
 static bool becomes_list(struct heap *h, const struct slice *d)
 {
-    return !(own_get(d->flags) & (PAGE_KEPT | PAGE_HELD)) &&
+    return !(own_get(d->flags) & (PAGE_KEPT | PAGE_HELD)) && !is_cleared(h, d) &&
            list_is_end(own_get(cell_at(h, own_get(d->cell))->free));
 }
 
@@ -227,7 +244,7 @@ uint32_t page_collect(struct heap *h, struct slice *d)
         if (becomes_list(h, d))
             own_put(page_merge, cell_at(h, own_get(d->cell))->free, head);
         else
-            owner_put(h, d, head, list_tail(h, d, head));
+            owner_put(h, d, head, list_tail(h, d, head, is_cleared(h, d)));
         own_put(page_used, d->used, own_get(d->used) - n);
         own_put(page_taking, d->taken, 0);
     }
@@ -273,6 +290,8 @@ void page_list_from_bits(struct heap *h, struct slice *d)
         uint64_t off = start + i * size;
         if (get(kept->bits[i / 64]) >> (i % 64) & 1 || (remote && is_remote(h, d, off)))
             continue;
+        if (is_cleared(h, d))
+            block_clear(h, d, off);
         if (first)
             link_write(h, off, first);
         else
