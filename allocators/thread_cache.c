@@ -223,12 +223,17 @@ void cache_page_empty(struct thread_cache *tc, struct slice *d)
         sweep(tc, cls);
 }
 
-/* A new page is wanted: empty ones of other classes come first. */
+#define IDLE_MS 20
+
+/* A new page is wanted: empty ones of other classes come first.  The last one or
+ * two of a class stay for a while: growing strings go through all classes in turn. */
 static void sweep_for_others(struct thread_cache *tc)
 {
+    uint32_t now = (uint32_t)os_now_ms();
     for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
         struct class_pages *pages = &tc->classes[cls];
-        if (pages->idle && (pages->idle == pages->count || pages->idle >= 2 + pages->count / 4))
+        if (pages->idle && (pages->idle >= 3 + pages->count / 4 ||
+                            (pages->idle == pages->count && now - pages->idle_ms >= IDLE_MS)))
             sweep(tc, cls);
     }
 }

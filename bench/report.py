@@ -16,6 +16,7 @@ from statistics import median
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import allocators  # noqa: E402
 import cases  # noqa: E402
+import startup as measured  # noqa: E402
 
 BASE = allocators.BASELINE
 FIGURES = {"time": "cpu_ms", "memory": "peak_kib"}
@@ -204,10 +205,13 @@ def startup(path):
             return median(values), values[quarter], values[-1 - quarter]
 
         cpu, rss, faults = middle("cpu_ms"), middle("maxrss_kib"), middle("minflt")
-        out.append([name, f"{cpu[0]:.3f} ({cpu[1]:.3f}–{cpu[2]:.3f})", f"{rss[0]:.0f}",
+        over = measured.more_than_none(rows, name)
+        out.append([name, f"{cpu[0]:.3f} ({cpu[1]:.3f}–{cpu[2]:.3f})",
+                    f"{over[1]:+.3f} ({over[0]:+.3f}–{over[2]:+.3f})", f"{rss[0]:.0f}",
                     f"{faults[0]:.0f}", len(mine)])
-    return "## Start-up of /bin/true\n\nMedians, in brackets the quartiles.\n\n" + table(
-        ["", "CPU ms", "peak RSS KiB", "page faults", "runs"], out)
+    return ("## Start-up of /bin/true\n\nMedians, in brackets the quartiles; glibc is without any preload, "
+            "the difference to it is taken within each round.\n\n" + table(
+                ["", "CPU ms", "more than glibc", "peak RSS KiB", "page faults", "runs"], out))
 
 
 def plot(r, folder):

@@ -35,6 +35,15 @@ def one_run(allocator, segment, output):
             "wall_ms": n["wall_us"] / 1000, "maxrss_kib": n["maxrss_kib"], "minflt": n["minflt"]}
 
 
+def more_than_none(rows, name):
+    """Quartiles of what a run took more than the one without a preload in the same round: a busy
+    machine slows both."""
+    none = {row["round"]: float(row["cpu_ms"]) for row in rows if row["alloc"] == "glibc"}
+    more = [float(row["cpu_ms"]) - none[row["round"]] for row in rows
+            if row["alloc"] == name and row["round"] in none]
+    return statistics.quantiles(more, n=4) if len(more) > 1 else [0.0, 0.0, 0.0]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--alloc", default=",".join(allocators.STANDARD))
@@ -50,7 +59,7 @@ def main():
     rows = []
     try:
         for turn in range(options.runs):
-            for allocator in chosen:
+            for allocator in chosen[turn % len(chosen):] + chosen[:turn % len(chosen)]:
                 cold = f"bench-{os.getpid()}-{turn:05}" if allocator.segment == "cold" else None
                 keeper = keepers.get(allocator.name)
                 row = one_run(allocator, cold or (keeper and keeper.name), output)
@@ -70,7 +79,9 @@ def main():
         cpu = statistics.quantiles([row["cpu_ms"] for row in mine], n=4)
         rss = statistics.median(row["maxrss_kib"] for row in mine)
         faults = statistics.median(row["minflt"] for row in mine)
+        over = more_than_none(rows, allocator.name)
         print(f"{allocator.name:15} CPU {cpu[1]:.3f} ms (quartiles {cpu[0]:.3f}–{cpu[2]:.3f})  "
+              f"over none {over[1]:+.3f} ({over[0]:+.3f}–{over[2]:+.3f})  "
               f"RSS {rss:.0f} KiB  faults {faults:.0f}")
 
 

@@ -29,7 +29,7 @@ costs() {
     echo "$name: $each" >&2
 }
 
-for program in pair replace; do
+for program in pair replace strings; do
     cc -O2 -pthread -o $program "$root/bench/$program.c" || exit 1
 done
 cat > remote.c <<'C'
@@ -58,5 +58,6 @@ cc -O2 -pthread -o remote remote.c || exit 1
 costs a_malloc_and_free_of_64_bytes 77 20000 ./pair %N 64
 costs a_random_replacement_of_16_to_1024_bytes 140 20000 ./replace %N 16 1024
 costs a_random_replacement_of_16_to_4096_bytes 162 20000 ./replace %N 16 4096
+costs a_string_that_grows_through_all_classes 49500 300 ./strings %N
 costs twenty_thousand_blocks_that_another_thread_frees 2420000 4 ./remote %N
 exit $bad
