@@ -175,7 +175,8 @@ static void met(int cls, size_t field, uint64_t bad, size_t n, const char *what)
     spoil("met", cls, field, bad, n);
     for (int i = 0; i < 8 && !strstr(puppet_said(&a), "is damaged"); i++) {
         cr_assert_eq(ask(&a, "d"), 1, "%s", puppet_said(&a));
-        cr_assert_eq(ask(&a, "n %d 100", 3000 + i * 1000), 3000 + i * 1000, "%s", puppet_said(&a));
+        cr_assert_eq(ask(&a, "n %d 100", 3000 + i * 1000), (uint64_t)(3000 + i * 1000), "%s",
+                     puppet_said(&a));
         cr_assert_eq(ask(&a, "n 300 9000"), 300, "%s", puppet_said(&a));
     }
     cr_assert_not_null(strstr(puppet_said(&a), what), "not '%s': %s", what, puppet_said(&a));
