@@ -77,9 +77,12 @@ API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
 
 /* ---- freeing and resizing ---------------------------------------------------------------- */
 
-static _Noreturn void no_block(const void *p, const char *call)
+static struct hshm_segment *segment_must(const void *p, const char *call)
 {
-    damage_foreign(p, call);
+    struct hshm_segment *s = segment_of(p);
+    if (!s)
+        damage_foreign(p, call);
+    return s;
 }
 
 /* A block of a page of this thread's goes on its list, as the preload's free does it. */
@@ -103,9 +106,7 @@ API void hshm_free(void *p)
 {
     if (!p)
         return;
-    struct hshm_segment *s = segment_of(p);
-    if (!s)
-        no_block(p, "hshm_free");
+    struct hshm_segment *s = segment_must(p, "hshm_free");
     int saved = errno;
     struct thread_cache *tc = thread_cache_of(s);
     if (tc && !push(tc, p))
@@ -117,9 +118,7 @@ API void *hshm_realloc(void *p, size_t size)
 {
     if (!p)
         return hshm_alloc(NULL, size);
-    struct hshm_segment *s = segment_of(p);
-    if (!s)
-        no_block(p, "hshm_realloc");
+    struct hshm_segment *s = segment_must(p, "hshm_realloc");
     struct thread_cache *tc = thread_cache_of(s);
     if (!tc)
         return NULL;
