@@ -16,11 +16,11 @@ struct hshm_segment {
     struct heap *heap;
     struct heap own;
     struct heap_config config; /* to join again after a fork */
-    char name[208];
+    uint64_t serial;           /* of this opening; 0: the entry is unused */
     uint32_t index, opens;
-    uint32_t check;  /* hshm_ptr_t.check of pointers into it */
-    uint64_t serial; /* of this opening; 0: the entry is unused */
+    uint32_t check; /* hshm_ptr_t.check of pointers into it */
     bool is_default;
+    char name[208];
 };
 
 /* ---- segments.c ------------------------------------------------------------------------ */

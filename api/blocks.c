@@ -77,21 +77,39 @@ API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
 
 /* ---- freeing and resizing ---------------------------------------------------------------- */
 
-static _Noreturn void no_block(const void *p, const char *call)
+static struct hshm_segment *segment_must(const void *p, const char *call)
 {
-    damage_foreign(p, call);
+    struct hshm_segment *s = segment_of(p);
+    if (!s)
+        damage_foreign(p, call);
+    return s;
+}
+
+/* A block of a page of this thread's goes on its list, as the preload's free does it. */
+static inline bool push(struct thread_cache *tc, void *p)
+{
+    struct heap *h = tc->heap;
+    uint64_t off = off_of(h, p);
+    struct slice *d = &h->slices[off >> SLICE_SHIFT];
+    uint64_t home = get(d->home), recip = own_get(d->recip);
+    if (home - tc->record_off >= sizeof(struct thread_record) ||
+        (off & (SLICE_BYTES - 1)) * recip >= recip || link_is_sound(h, link_read(h, p)) ||
+        h->inherited)
+        return false;
+    page_push(h, cell_at(h, home), d, off);
+    if (unlikely(own_get(d->used) == 0))
+        cache_page_empty(tc, d);
+    return true;
 }
 
 API void hshm_free(void *p)
 {
     if (!p)
         return;
-    struct hshm_segment *s = segment_of(p);
-    if (!s)
-        no_block(p, "hshm_free");
+    struct hshm_segment *s = segment_must(p, "hshm_free");
     int saved = errno;
     struct thread_cache *tc = thread_cache_of(s);
-    if (tc)
+    if (tc && !push(tc, p))
         heap_free(tc, p);
     errno = saved;
 }
@@ -100,9 +118,7 @@ API void *hshm_realloc(void *p, size_t size)
 {
     if (!p)
         return hshm_alloc(NULL, size);
-    struct hshm_segment *s = segment_of(p);
-    if (!s)
-        no_block(p, "hshm_realloc");
+    struct hshm_segment *s = segment_must(p, "hshm_realloc");
     struct thread_cache *tc = thread_cache_of(s);
     if (!tc)
         return NULL;

@@ -50,17 +50,36 @@ struct hshm_segment *segment_at_base(uint32_t base)
     return NULL;
 }
 
-struct hshm_segment *segment_of(const void *p)
+/* The one that the thread's last pointer lay in. */
+static __thread struct {
+    uint64_t base, window, serial;
+    struct hshm_segment *segment;
+} last_found;
+
+static struct hshm_segment *segment_search(const void *p)
 {
     uint64_t sizes = __atomic_load_n(&window_sizes, __ATOMIC_ACQUIRE);
     for (; sizes; sizes &= sizes - 1) {
         uint64_t window = sizes & -sizes;
         struct hshm_segment *s =
             segment_at_base((uint32_t)(((uint64_t)(uintptr_t)p & -window) >> SEGMENT_SHIFT));
-        if (s && s->heap->header->window == window)
+        if (s && s->heap->header->window == window) {
+            last_found.base = (uint64_t)(uintptr_t)s->heap->base;
+            last_found.window = window;
+            last_found.serial = s->serial;
+            last_found.segment = s;
             return s;
+        }
     }
     return NULL;
+}
+
+struct hshm_segment *segment_of(const void *p)
+{
+    if (likely((uint64_t)(uintptr_t)p - last_found.base < last_found.window &&
+               last_found.segment->serial == last_found.serial))
+        return last_found.segment;
+    return segment_search(p);
 }
 
 struct hshm_segment *segment_of_index(uint32_t index)
