@@ -396,6 +396,26 @@ static void memory_info_is_what_it_would_be(void)
     expect(cu.info(&free_after, &total) == CU_OK && free_after == free_before);
 }
 
+/* Others see what we gave back: the driver has it again. */
+static void empty_chunks_go_back(void)
+{
+    cu_ptr p[6];
+    start();
+    for (int i = 0; i < 6; i++)
+        p[i] = get((size_t)7 << 20);
+    expect(cu.calls("cuMemUnmap") == 0);
+    for (int i = 0; i < 6; i++)
+        expect(cu.free(p[i]) == CU_OK);
+    usleep(150000);
+    expect(cu.free(get(100)) == CU_OK);
+    expect(cu.calls("cuMemUnmap") >= 4);
+    for (int i = 0; i < 6; i++) {
+        p[i] = get((size_t)7 << 20);
+        fill(p[i], 5000, (byte)i);
+        expect(is_shared(p[i]) && holds(p[i], 5000, (byte)i));
+    }
+}
+
 static void managed_and_stream_ordered_memory_is_the_drivers(void)
 {
     start();
@@ -970,6 +990,7 @@ static const struct check checks[] = {
     CHECK(pitch_is_as_the_drivers),
     CHECK(pointers_look_like_cudaMallocs),
     CHECK(memory_info_is_what_it_would_be),
+    CHECK(empty_chunks_go_back),
     CHECK(managed_and_stream_ordered_memory_is_the_drivers),
     CHECK(a_block_is_reused_only_when_its_work_is_done),
     CHECK(a_free_waits_for_the_device),
