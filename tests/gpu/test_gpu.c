@@ -65,6 +65,7 @@ GPU_TEST(a_stopped_member_stops_nobody, "")
 GPU_TEST(threads_share_a_device, "")
 GPU_TEST(a_forked_child_has_no_part, "")
 GPU_TEST(fork_before_the_driver_starts_is_nothing, "")
+GPU_TEST(what_a_program_had_ends_with_exec, "HSHM_EXIT=reclaim")
 GPU_TEST(a_program_may_close_all_descriptors, "")
 GPU_TEST(it_has_a_thread_only_after_an_allocation, "")
 

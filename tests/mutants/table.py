@@ -177,6 +177,7 @@ mutant(F, "who comes later maps nothing", "        if (chunk_state(word) != GPU_
 mutant(F, "empty chunks stay", "            chunk_retire(dev, c, word);", "            ;", T + "empty_chunks")
 F = "gpu_hooks/cuda_attach.c"
 mutant(F, "a forked child goes on", "            os_advise(p, round_up(sizeof *p, OS_PAGE), MADV_WIPEONFORK);", "", T + "a_forked_child")
+mutant(F, "exec is not seen", "(stack && get(m->stack) && stack != get(m->stack));", "(0 && stack);", T + "what_a_program_had")
 mutant(F, "another address is no matter", "if (got == base || !base) {", "if (1) {", T + "a_relocated_member")
 mutant(F, "tables do not begin anew", "if (get(d->state) != GPU_DEVICE_READY || !cuda_others_use(s, index)) {", "if (get(d->state) != GPU_DEVICE_READY) {", T + "memory_goes_with")
 
