@@ -212,7 +212,7 @@ static inline uint64_t asked(void) /* of a role; it ends when nobody asks any mo
     uint64_t n;
     ssize_t got = read(0, &n, sizeof n);
     if (got <= 0)
-        _exit(0);
+        exit(0);
     expect(got == sizeof n);
     return n;
 }

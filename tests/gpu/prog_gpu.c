@@ -735,6 +735,10 @@ static void an_address_is_valid_in_all(void)
     say(&l, p);
     expect(hear(&l) == 1);
     start();
+    cu_ptr q = get(20 << 20); /* and what lies in a new chunk, at once */
+    fill(q, BYTES_N, 11);
+    say(&l, q);
+    expect(hear(&l) == 1);
     get(10); /* and in one that comes later */
     expect(holds(p, BYTES_N, 11));
     expect(ended(&g) == 0 && ended(&l) == 0);
@@ -832,7 +836,7 @@ static void handles_are_checked(void)
     cu_ptr own = get(100);
     struct other g = give(&p, &handle);
     wrong = handle;
-    wrong.bytes[40] ^= 1;
+    wrong.bytes[48] ^= 1; /* what nothing but the sum tells */
     expect(cu.ipc_open(&q, wrong, 1) != CU_OK);
     expect(cu.ipc_get(&wrong, own) == CU_OK &&
            cu.ipc_open(&q, wrong, 1) == CU_INVALID_CONTEXT); /* own process */

@@ -179,7 +179,6 @@ F = "gpu_hooks/cuda_attach.c"
 mutant(F, "a forked child goes on", "            os_advise(p, round_up(sizeof *p, OS_PAGE), MADV_WIPEONFORK);", "", T + "a_forked_child")
 mutant(F, "exec is not seen", "(stack && get(m->stack) && stack != get(m->stack));", "(0 && stack);", T + "what_a_program_had")
 mutant(F, "another address is no matter", "if (got == base || !base) {", "if (1) {", T + "a_relocated_member")
-mutant(F, "tables do not begin anew", "if (get(d->state) != GPU_DEVICE_READY || !cuda_others_use(s, index)) {", "if (get(d->state) != GPU_DEVICE_READY) {", T + "memory_goes_with")
 
 # ---- GPU segments: the dead -------------------------------------------------------------------------------------
 F, T = "gpu_hooks/gpu_sweep.c", "gpu/test_gpu_core"
@@ -187,7 +186,6 @@ mutant(F, "parts without a head stay", "if (has_ended(w, member) && cas(gpu_uncl
 mutant(F, "hints stay wrong", "        if (get(s->taken[unit / 64]) & bit)", "        if (0)", T)
 mutant(F, "the pages of the dead are nobody's", "            page_sweep(w, unit, word);", "            ;", T)
 mutant(F, "large blocks of the dead stay", "            large_sweep(w, unit, word);", "            ;", T)
-mutant(F, "late frees in a page taken over are not seen", "    put_release(gpu_pending, s->me->pending[s->index], 1); /* some may be GIVEN by now */", "", T)
 F = "gpu_hooks/gpu_run.c"
 mutant(F, "a head is published first", "    for (uint32_t i = 0; i < n; i++) {\n        uint64_t none = 0;", "    gpu_run_publish(s, start, n, GPU_LARGE);\n    for (uint32_t i = 0; i < n; i++) {\n        uint64_t none = i ? 0 : get(s->units[start].word);", T)
 mutant(F, "the largest run is taken", "if (f->found && cost >= f->cost)", "if (f->found && cost <= f->cost)", T + ":large_blocks_take")
