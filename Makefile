@@ -7,6 +7,7 @@
 # make stress           the long tests: all blocks, all processes, all threads
 # make demo             the main job, shown on real input
 # make gpu-demo         the main job of GPU segments; on test doubles where there is no card
+# make gpu-check        GPU segments on a real card                     (T=g03: only those matching)
 # make bench            the first table of benchmarks; bench-quick: minutes; bench-full: all of them
 # make deps             install what tests and benches need on Debian     (SET=demo|check|full)
 # make install          and uninstall; PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib
@@ -294,6 +295,9 @@ demo: deps-demo
 gpu-demo: all $(FAKES)
 	B=$(B) examples/gpu/run
 
+gpu-check: all $(B)/tests/prog_gpu $(FAKES)
+	B=$(B) tests/gpu/check $(T)
+
 # The recipes of bench, bench-quick and bench-full are in bench/Makefile.inc.
 include $(wildcard bench/Makefile.inc)
 bench bench-quick bench-full: all deps-full
@@ -306,7 +310,7 @@ deps-demo deps-check deps-full: deps-%:
 	@[ '$(DEPS)' = no ] || tests/deps.sh $*
 
 .SECONDARY:          # keep the objects
-.PHONY: gpu-demo all tests fuzz fuzzers check check-unit check-san check-programs mutants stress demo bench bench-quick \
+.PHONY: gpu-demo gpu-check all tests fuzz fuzzers check check-unit check-san check-programs mutants stress demo bench bench-quick \
         bench-full deps deps-demo deps-check deps-full docs docs-check style \
         format format-check tidy cppcheck layers install uninstall clean help FORCE
 

@@ -506,7 +506,8 @@ struct gpu_member {
     sh64_t pending[GPU_DEVICE_MAX]; /*  64  1: others freed blocks of ours */
     sh64_t used[GPU_DEVICE_MAX];    /* 128  bytes of its blocks */
     sh64_t waiting[GPU_DEVICE_MAX]; /* 192  of them, freed but not yet to be used again */
-    sh64_t reserved[63];
+    sh64_t stack; /* 256  where its stack begins: exec changes that, not the pid */
+    sh64_t reserved[62];
     sh64_t opens_high;       /* 760 */
     sh64_t opens[GPU_OPENS]; /* 768  blocks of others that it has opened (IPC): reference + 1 */
 };

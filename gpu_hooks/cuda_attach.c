@@ -110,7 +110,9 @@ static const char *entry_take(void)
         return "an ended member in our place still uses the device";
     put(gpu_member, m->id, 0);
     put(gpu_member, m->pid, (uint64_t)os_pid());
-    put(gpu_member, m->start, gpu_os_start_time((uint64_t)os_pid()));
+    uint64_t stack;
+    put(gpu_member, m->start, gpu_os_start_time((uint64_t)os_pid(), &stack));
+    put(gpu_member, m->stack, stack);
     put(gpu_member, m->pid_ns, gpu_os_inode("/proc/self/ns/pid"));
     put(gpu_member, m->net_ns, gpu_os_inode("/proc/self/ns/net"));
     put(gpu_member, m->devices, 0);
@@ -351,7 +353,15 @@ struct cuda_dev *cuda_attach(cu_device ordinal)
 static bool process_start(void)
 {
     static uint32_t lock, tried;
-    gpu_lock(&lock);
+    /* Not waited for without end: in a child whose parent was here just then nobody unlocks it. */
+    uint32_t seen = 0;
+    for (int i = 0;
+         !__atomic_compare_exchange_n(&lock, &seen, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+         i++, seen = 0) {
+        if (i == 1000)
+            return false;
+        os_sleep_us(1000);
+    }
     if (!tried) {
         tried = 1;
         struct cuda_process *p =
@@ -362,7 +372,7 @@ static bool process_start(void)
             __atomic_store_n(&cuda_process, p, __ATOMIC_RELEASE);
         }
     }
-    gpu_unlock(&lock);
+    __atomic_store_n(&lock, 0, __ATOMIC_RELEASE); /* pairs with the acquire above */
     return cuda_process != NULL;
 }
 
@@ -418,12 +428,14 @@ struct cuda_dev *cuda_by_index(unsigned index)
 static bool process_is_gone(const struct gpu_member *m)
 {
     static uint64_t own_ns, own_start;
+    uint64_t stack;
     if (!own_ns) {
-        own_start = gpu_os_start_time((uint64_t)os_pid());
+        own_start = gpu_os_start_time((uint64_t)os_pid(), &stack);
         own_ns = gpu_os_inode("/proc/self/ns/pid");
     }
-    if (own_ns && own_start && get(m->pid_ns) == own_ns)
-        return gpu_os_start_time(get(m->pid)) != get(m->start);
+    if (own_ns && own_start && get(m->pid_ns) == own_ns) /* exec closes the device, too */
+        return gpu_os_start_time(get(m->pid), &stack) != get(m->start) ||
+               (stack && get(m->stack) && stack != get(m->stack));
     static uint64_t first_seen[MEMBER_MAX][2] __attribute__((section(".bss.large")));
     uint64_t slot = (uint64_t)(m - members()), id = get(m->id), now = os_now_ms();
     if (first_seen[slot][0] != id) {

@@ -61,9 +61,19 @@ uint64_t gpu_os_inode(const char *path)
     return file.inode;
 }
 
-/* The 22nd word of /proc/PID/stat; the second is the program's name in parentheses, which may
- * contain anything. */
-uint64_t gpu_os_start_time(uint64_t pid)
+static uint64_t word_number(const char *text, int skip)
+{
+    uint64_t n = 0;
+    for (; text && skip > 0; skip--)
+        text = strchr(text + 1, ' ');
+    for (text = text ? text + 1 : ""; *text >= '0' && *text <= '9'; text++)
+        n = n * 10 + (uint64_t)(*text - '0');
+    return n;
+}
+
+/* The 22nd and 28th word of /proc/PID/stat; the second is the program's name in parentheses, which
+ * may contain anything. */
+uint64_t gpu_os_start_time(uint64_t pid, uint64_t *stack)
 {
     char text[1024], digits[24], path[64] = "/proc/";
     size_t n = sizeof digits - 1, at = 6;
@@ -78,18 +88,15 @@ uint64_t gpu_os_start_time(uint64_t pid)
     long got = fd < 0 ? -1 : os_pread(fd, text, sizeof text - 1, 0);
     if (fd >= 0)
         os_close(fd);
+    *stack = 0;
     if (got <= 0)
         return 0;
     text[got] = '\0';
     const char *word = strrchr(text, ')');
     if (!word || !word[1] || word[2] == 'Z' || word[2] == 'X')
         return 0;
-    for (int i = 2; i < 22 && word; i++)
-        word = strchr(word + 1, ' ');
-    uint64_t start = 0;
-    for (word = word ? word + 1 : ""; *word >= '0' && *word <= '9'; word++)
-        start = start * 10 + (uint64_t)(*word - '0');
-    return start;
+    *stack = word_number(word, 26);
+    return word_number(word, 20);
 }
 
 /* ---- sockets ---------------------------------------------------------------------------------- */

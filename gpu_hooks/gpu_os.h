@@ -13,8 +13,9 @@ struct gpu_message {
 long gpu_os_dup_high(long fd); /* a copy above the program's own descriptors, closed by exec */
 void *gpu_os_map_file(long fd, uint64_t off, uint64_t bytes);
 uint64_t gpu_os_inode(const char *path); /* of what a link leads to; 0 unknown */
-/* Start time of a process in clock ticks; 0: there is none.  'Z' and 'X' are none. */
-uint64_t gpu_os_start_time(uint64_t pid);
+/* Start time of a process in clock ticks; 0: there is none.  'Z' and 'X' are none.  *stack: where
+ * its stack begins, 0 if that may not be known. */
+uint64_t gpu_os_start_time(uint64_t pid, uint64_t *stack);
 
 /* Sockets in the abstract namespace, one message a packet. */
 struct gpu_name {

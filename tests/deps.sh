@@ -52,6 +52,7 @@ libclang-rt-14-dev        full   -            fuzzing
 clang-format              full   clang-format style
 clang-tidy                full   clang-tidy   style
 cppcheck                  full   cppcheck     style
+libamdhip64-dev           full   -            a program of HIP, without a GPU
 ruby                      full   ruby         program test
 nodejs                    full   node         program test
 default-jdk-headless      full   javac        program test

@@ -2,6 +2,7 @@
 #include "tests/gpu/gpu.h"
 
 #include <pthread.h>
+#include <time.h>
 
 const char *program;
 
@@ -271,10 +272,10 @@ static void the_driver_serves(void)
 {
     start();
     cu_ptr p = get(1000);
-    expect(!is_shared(p) && cu.calls("cuMemAlloc_v2") == 1);
+    expect(!is_shared(p) && calls_are("cuMemAlloc_v2", 1, 1));
     fill(p, 1000, 1);
     expect(holds(p, 1000, 1) && cu.free(p) == CU_OK && cu.free(p) == CU_INVALID_VALUE);
-    expect(cu.calls("cuMemCreate") == 0);
+    expect(calls_are("cuMemCreate", 0, 0));
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------ */
@@ -295,7 +296,7 @@ static void blocks_hold_what_is_written(void)
         expect(holds(p[i], n[i], (byte)i));
     for (int i = 0; i < N; i++)
         expect(cu.free(p[i]) == CU_OK);
-    expect(cu.calls("cuMemAlloc_v2") == 0 && cu.calls("cuMemFree_v2") == 0);
+    expect(calls_are("cuMemAlloc_v2", 0, 0) && calls_are("cuMemFree_v2", 0, 0));
 }
 
 static void large_blocks_lie_across_chunks(void)
@@ -332,7 +333,7 @@ static void wrong_frees_are_refused(void)
     expect(cu.free(small) == CU_OK && cu.free(small) == CU_INVALID_VALUE);
     expect(cu.free(large) == CU_OK && cu.free(large) == CU_INVALID_VALUE);
     expect(cu.free(0x123456000) == CU_INVALID_VALUE); /* the driver's answer */
-    expect(cu.calls("cuMemFree_v2") == 1);
+    expect(calls_are("cuMemFree_v2", 1, 1));
     expect(cu.set_current(NULL) == CU_OK);
     cu_ptr p;
     expect(cu.alloc(&p, 1) == CU_INVALID_CONTEXT);
@@ -396,12 +397,33 @@ static void memory_info_is_what_it_would_be(void)
     expect(cu.info(&free_after, &total) == CU_OK && free_after == free_before);
 }
 
+/* Others see what we gave back: the driver has it again. */
+static void empty_chunks_go_back(void)
+{
+    cu_ptr p[6];
+    start();
+    for (int i = 0; i < 6; i++)
+        p[i] = get((size_t)7 << 20);
+    expect(calls_are("cuMemUnmap", 0, 0));
+    for (int i = 0; i < 6; i++)
+        expect(cu.free(p[i]) == CU_OK);
+    usleep(150000);
+    expect(cu.free(get(100)) == CU_OK);
+    expect(calls_are("cuMemUnmap", 4, 1000));
+    for (int i = 0; i < 6; i++) {
+        p[i] = get((size_t)7 << 20);
+        fill(p[i], 5000, (byte)i);
+        expect(is_shared(p[i]) && holds(p[i], 5000, (byte)i));
+    }
+}
+
 static void managed_and_stream_ordered_memory_is_the_drivers(void)
 {
     start();
     cu_ptr p, q;
     get(100);
-    expect(cu.managed(&p, 1000, 1) == CU_OK && !is_shared(p) && cu.calls("cuMemAllocManaged") == 1);
+    expect(cu.managed(&p, 1000, 1) == CU_OK && !is_shared(p) &&
+           calls_are("cuMemAllocManaged", 1, 1));
     expect(cu.alloc_async(&q, 1000, NULL) == CU_OK && !is_shared(q));
     expect(cu.free(p) == CU_OK && cu.free_async(q, NULL) == CU_OK);
 }
@@ -604,6 +626,91 @@ static void peer_access_covers_chunks_made_before_and_after(void)
     expect(cu.get_access(&flags, zero, after) == CU_OK && flags == 3);
 }
 
+/* ---- for people: what a card answers, and what it takes ------------------------------------------ */
+
+static void facts(void)
+{
+    cu_result (*attribute)(int *, int, cu_device), (*total)(size_t *, cu_device);
+    int values[] = { CU_DEV_UNIFIED_ADDRESSING, CU_DEV_VIRTUAL_MEMORY, CU_DEV_POSIX_FD,
+                     CU_DEV_RDMA_WITH_VMM };
+    size_t bytes = 0;
+    start();
+    *(void **)&attribute = dlsym(driver, "cuDeviceGetAttribute");
+    *(void **)&total = dlsym(driver, "cuDeviceTotalMem_v2");
+    expect(total(&bytes, 0) == CU_OK);
+    printf("device 0: %zu bytes", bytes);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        int value = -1;
+        attribute(&value, values[i], 0);
+        printf(", attribute %d: %d", values[i], value);
+    }
+    putchar('\n');
+}
+
+static void answers(void)
+{
+    struct cu_ipc_handle handle;
+    cu_ptr base = 0, p, q;
+    size_t bytes = 0, pitch = 0;
+    cu_handle kept;
+    start();
+    p = get(1000);
+    int result = cu.range(&base, &bytes, p + 5);
+    printf("range: %d, offset %lld, %zu bytes\n", result, (long long)(p - base), bytes);
+    for (int attribute = 1; attribute <= 20; attribute++) {
+        unsigned long long value[8] = { 0 };
+        if (attribute == 5) /* takes a structure */
+            continue;
+        result = cu.attribute(value, attribute, p + 5);
+        printf("attribute %d: %d, %llx\n", attribute, result, value[0]);
+    }
+    printf("retain: %d\n", cu.keep_handle(&kept, (void *)p));
+    printf("ipc get: %d, of an interior pointer: %d\n", cu.ipc_get(&handle, p),
+           cu.ipc_get(&handle, p + 512));
+    printf("ipc open in the same process: %d\n", cu.ipc_open(&q, handle, 1));
+    printf("alloc 0: %d, free of an interior pointer: %d\n", cu.alloc(&q, 0), cu.free(p + 512));
+    result = cu.pitch(&q, &pitch, 1000, 3, 4);
+    printf("pitch of 1000: %d, %zu\n", result, pitch);
+    printf("free: %d\n", cu.free(p));
+    printf("free twice: %d\n", cu.free(p));
+    printf("range of freed memory: %d\n", cu.range(&base, &bytes, p));
+}
+
+static double now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void costs(void)
+{
+    enum { N = 2000 };
+    static double alloc[N], release[N];
+    start();
+    for (size_t n = 512; n <= (size_t)64 << 20; n *= 8) {
+        cu_ptr p;
+        for (int i = 0; i < N; i++) {
+            double before = now_us();
+            expect(cu.alloc(&p, n) == CU_OK);
+            double between = now_us();
+            expect(cu.free(p) == CU_OK);
+            alloc[i] = between - before;
+            release[i] = now_us() - between;
+        }
+        qsort(alloc, N, sizeof *alloc, by_size);
+        qsort(release, N, sizeof *release, by_size);
+        printf("%9zu bytes: alloc median %.3f us, p99 %.3f; free median %.3f, p99 %.3f\n", n,
+               alloc[N / 2], alloc[N * 99 / 100], release[N / 2], release[N * 99 / 100]);
+    }
+}
+
 /* ---- other processes ----------------------------------------------------------------------------------------------- */
 
 #define BYTES "100000"
@@ -628,6 +735,10 @@ static void an_address_is_valid_in_all(void)
     say(&l, p);
     expect(hear(&l) == 1);
     start();
+    cu_ptr q = get(20 << 20); /* and what lies in a new chunk, at once */
+    fill(q, BYTES_N, 11);
+    say(&l, q);
+    expect(hear(&l) == 1);
     get(10); /* and in one that comes later */
     expect(holds(p, BYTES_N, 11));
     expect(ended(&g) == 0 && ended(&l) == 0);
@@ -725,7 +836,7 @@ static void handles_are_checked(void)
     cu_ptr own = get(100);
     struct other g = give(&p, &handle);
     wrong = handle;
-    wrong.bytes[40] ^= 1;
+    wrong.bytes[48] ^= 1; /* what nothing but the sum tells */
     expect(cu.ipc_open(&q, wrong, 1) != CU_OK);
     expect(cu.ipc_get(&wrong, own) == CU_OK &&
            cu.ipc_open(&q, wrong, 1) == CU_INVALID_CONTEXT); /* own process */
@@ -743,7 +854,7 @@ static void foreign_handles_are_the_drivers(void)
     struct cu_ipc_handle handle;
     expect(cu.managed(&big, 100, 1) == CU_OK && cu.ipc_get(&handle, big) == CU_OK);
     expect(cu.ipc_open(&p, handle, 1) == CU_INVALID_CONTEXT &&
-           cu.calls("cuIpcOpenMemHandle_v2") == 1);
+           calls_are("cuIpcOpenMemHandle_v2", 1, 1));
 }
 
 static void a_killed_openers_hold_ends(void)
@@ -926,6 +1037,29 @@ static void fork_before_the_driver_starts_is_nothing(void)
     expect(status == 0);
 }
 
+/* The same process, but what it had on the device is gone. */
+static void what_a_program_had_ends_with_exec(void)
+{
+    struct other l = spawn("looker", BYTES); /* somebody stays, so that nothing begins anew */
+    hear(&l);
+    start();
+    get(3 << 20);
+    for (int fd = 3; fd < 20; fd++) /* the looker ends with our last descriptor */
+        fcntl(fd, F_SETFD, 0);
+    execl(program, program, "after_exec_with_another", (char *)NULL);
+    _exit(127);
+}
+
+/* 3 MiB of the one before and 512 B of the looker. */
+static void after_exec_with_another(void)
+{
+    size_t free_now, total;
+    start();
+    cu_ptr p = get(1000);
+    expect(is_shared(p) && cu.free(p) == CU_OK);
+    expect(cu.info(&free_now, &total) == CU_OK && total - free_now == 512);
+}
+
 static void a_program_may_close_all_descriptors(void)
 {
     start();
@@ -970,6 +1104,7 @@ static const struct check checks[] = {
     CHECK(pitch_is_as_the_drivers),
     CHECK(pointers_look_like_cudaMallocs),
     CHECK(memory_info_is_what_it_would_be),
+    CHECK(empty_chunks_go_back),
     CHECK(managed_and_stream_ordered_memory_is_the_drivers),
     CHECK(a_block_is_reused_only_when_its_work_is_done),
     CHECK(a_free_waits_for_the_device),
@@ -985,6 +1120,9 @@ static const struct check checks[] = {
     CHECK(a_context_takes_its_blocks_with_it),
     CHECK(devices_are_apart),
     CHECK(peer_access_covers_chunks_made_before_and_after),
+    CHECK(facts),
+    CHECK(answers),
+    CHECK(costs),
     CHECK(an_address_is_valid_in_all),
     CHECK(sixteen_see_the_same),
     CHECK(memory_outlives_who_made_it),
@@ -1001,6 +1139,8 @@ static const struct check checks[] = {
     CHECK(threads_share_a_device),
     CHECK(a_forked_child_has_no_part),
     CHECK(fork_before_the_driver_starts_is_nothing),
+    CHECK(what_a_program_had_ends_with_exec),
+    CHECK(after_exec_with_another),
     CHECK(a_program_may_close_all_descriptors),
     CHECK(it_has_a_thread_only_after_an_allocation),
 };

@@ -11,6 +11,33 @@ result() { if [ "$1" = 0 ]; then echo "ok $2"; else echo "FAIL $2: $(tail -c 400
 echo '#include "gpu_hooks/cuda_abi.h"' | cc -std=gnu11 -I "$TEST_ROOT" -xc -c - -o /dev/null 2> said
 result $? the_interface_builds_without_a_toolkit
 
+# HIP has no hooks yet: a program of its runtime must not notice us, with a card or without.
+cat > hip.c <<'C'
+#define __HIP_PLATFORM_AMD__
+#include <hip/hip_runtime_api.h>
+#include <stdio.h>
+int main(void)
+{
+    int n = -1;
+    void *p = (void *)7, *q = (void *)7;
+    int count = hipGetDeviceCount(&n), alloc = hipMalloc(&p, 1000), host = hipHostMalloc(&q, 1000, 0);
+    if (n > 0 && alloc == 0)
+        return hipFree(p) || hipHostFree(q);
+    printf("%d %d %d %p %d %p %d\n", count, n, alloc, p, host, q, (int)hipFree(NULL));
+    return 0;
+}
+C
+if cc -o hip hip.c -lamdhip64 > said 2>&1; then
+    ./hip > without 2>> said
+    one=$?
+    HSHM_SEGMENT=hip HSHM_GPU=on HSHM_SIZE=64M LD_PRELOAD=$TEST_PRELOAD ./hip > with 2>> said
+    two=$?
+    [ $one = $two ] && cmp without with >> said 2>&1
+    result $? a_program_of_HIP_runs_as_without_us
+else
+    echo "skipped a_program_of_HIP_runs_as_without_us no libamdhip64-dev"
+fi
+
 if [ ! -e "$cuda/include/cuda.h" ] || [ ! -x "$nvcc" ]; then
     for t in the_interface_is_that_of_cuda_h each_hook_is_in_cudaTypedefs_h the_runtimes_requests_are_answered programs_of_nvcc_hand_over_a_tensor; do
         echo "skipped $t no CUDA toolkit (CUDA_HOME)"

@@ -5,7 +5,7 @@ takes them, for example process/test_many or scripts/test_kernels.
 """
 MUTANTS = []
 # Tests with the core linked in are built anew, too.
-OWN_CORE = {"test_every_instruction", "test_every_site"}
+OWN_CORE = {"test_every_instruction", "test_every_site", "test_gpu_core"}
 
 
 class Mutant:
@@ -20,7 +20,7 @@ class Mutant:
         suite = suite.partition(":")[0]
         if group == "unit":
             return ["build/tests/unit/" + suite]
-        more = ["build/tests/process/" + suite] if suite in OWN_CORE else []
+        more = ["build/tests/%s/%s" % (group, suite)] if suite in OWN_CORE else []
         return ["all"] + more
 
 
@@ -130,7 +130,67 @@ mutant("allocators/os.c", "children keep the lock of their parent", "    if (!fo
 # ---- the segment's file --------------------------------------------------------------------------------
 F = "allocators/segment.c"
 mutant(F, "others may write to it", "if (f->mode & 022 & ~c->mode)", "if (0)", "process/test_damage:a_file_that_others")
-mutant(F, "its size does not matter", "if (file_bytes != header->window)", "if (0)", "process/test_damage:a_truncated_file")
+mutant(F, "its size does not matter", "if (file_bytes != header->window && file_bytes != header->window + GPU_AREA_BYTES)", "if (0)", "process/test_damage:a_truncated_file")
 mutant(F, "the last one leaves the file", "    if (!needed)\n        segment_remove_if_idle(h->path, slot);", "    (void)needed;", "process/test_last_exit:members_that_end_together")
 mutant(F, "a joiner does not look again", "bool removed = get_acquire(h->header->state) != SEG_LIVE ||", "bool removed = 0 &&", "process/test_last_exit:those_who_come")
 mutant(F, "links are followed", "long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);\n        if (fd >= 0) {", "long fd = os_open(h->path, O_RDWR | O_NONBLOCK, 0);\n        if (fd >= 0) {", "process/test_damage:what_is_no_plain_file")
+
+# ---- GPU segments: how calls come there --------------------------------------------------------------------
+F, T = "gpu_hooks/resolve.c", "gpu/test_gpu:"
+mutant(F, "a version is not looked at", "version < h->since || version >= h->until ||", "", T + "every_row")
+mutant(F, "the default stream is not looked at", "!streams_fit(h->streams, flags))", "0)", T + "per_thread")
+mutant(F, "what is to come is ours", "bool known = version < KNOWN || found == driver_symbol(h->symbol);", "bool known = true;", T + "the_future")
+mutant(F, "without a driver our names are found", "        if (!driver_symbol(name))\n            found = real", "        if (0)\n            found = real", T + "nothing_is_found")
+mutant(F, "what dlsym finds is not ours", "    return gpu_hooks_on && is_in_driver(found) ? give(id, found) : found;\n}", "    return found;\n}", T + "every_row")
+mutant("preload/dlsym.c", "the caller is us", "        TAIL_RETURN real(handle, name);", "    {\n        void *found = real(handle, name);\n        __asm__ volatile(\"\" : \"+r\"(found));\n        return found;\n    }", T + "next_is_seen")
+mutant("preload/init.c", "GPU segments are there unasked", "gpu_hooks_on = option_number(OPT_GPU) != GPU_OFF;", "gpu_hooks_on = true;", T + "the_driver_serves_without")
+
+# ---- GPU segments: memory ------------------------------------------------------------------------------------
+F = "gpu_hooks/cuda_memory.c"
+mutant(F, "nobody waits for the device", "cu_result result = cuda_sync(dev);\n    bool done", "cu_result result = CU_OK;\n    bool done", T + "a_block_is_reused")
+mutant(F, "a free waits only for what lies in its block", "    if (cuda_capturing() ||\n        (later", "    if (1 || cuda_capturing() ||\n        (later", T + "a_free_waits")
+mutant(F, "a deferred free waits", "bool later = ordered || option_number(OPT_GPU_FREE) == GPU_FREE_DEFERRED;", "bool later = ordered;", T + "a_deferred_free")
+mutant(F, "cudaFreeAsync waits", "bool later = ordered || option", "bool later = option", T + "a_free_in_stream_order")
+mutant(F, "a capture is synchronised", "    if (cuda_capturing() ||\n        (later", "    if ((later", T + "a_capture")
+mutant(F, "any address in a block frees it", "if (ref == GPU_NO_REF || cuda_ref_ptr(dev, ref) != ptr)", "if (ref == GPU_NO_REF)", T + "wrong_frees")
+mutant(F, "nothing is cleared", "bool clear = option_number(OPT_GPU_ZERO), captures", "bool clear = false, captures", T + "freed_memory_is_cleared")
+mutant(F, "nobody looks for the dead", "        cuda_sweep(dev);\n    }\n    cuda_chunks_map", "    }\n    cuda_chunks_map", T + "bytes_come_back")
+F = "gpu_hooks/cuda_hooks.c"
+mutant(F, "what does not fit fails", "if (option_number(OPT_GPU_FULL) == GPU_FULL_FAIL) {", "if (1) {", T + "what_does_not_fit_comes")
+mutant(F, "what does not fit comes from the driver", "if (option_number(OPT_GPU_FULL) == GPU_FULL_FAIL) {", "if (0) {", T + "what_does_not_fit_fails")
+mutant(F, "a row is not rounded up", "size_t row = (width + PITCH - 1) / PITCH * PITCH;", "size_t row = width;", T + "pitch")
+mutant(F, "the driver says what is free", "        free_now = smaller(free_now + within, limit > used ? limit - used : 0);", "", T + "memory_info")
+mutant(F, "the range is the chunk's", "    case CU_PTR_RANGE_START:\n", "", T + "pointers_look")
+mutant(F, "no block can be opened by others", "case CU_PTR_LEGACY_IPC: *(int *)data = 1; break;", "", T + "pointers_look")
+mutant(F, "chunks can be exported by blocks", "return cuda_owner((cu_ptr)(uintptr_t)ptr) ? CU_INVALID_VALUE", "return 0 ? CU_INVALID_VALUE", T + "pointers_look")
+mutant(F, "handles are believed", "&& t->sum == token_sum(t);", ";", T + "handles_are_checked")
+mutant(F, "a process opens its own handles", "if (word_member(t->state) == dev->seg.id)", "if (0)", T + "handles_are_checked")
+mutant(F, "what is open is not known", "fetch_or(gpu_info, b->info, (uint64_t)GPU_EXPORTED << 48);", "", T + "handles_open")
+mutant(F, "a reset frees nothing", "        if (result == CU_OK)                                                                       \\\n            cuda_free_context(NULL, device, true);", "        ;", T + "a_reset")
+mutant(F, "a destroyed context frees nothing", "        cuda_free_context(context, -1, false);", "        ;", T + "a_context_takes")
+mutant(F, "peers have no access", "            cuda_access_set(&cuda_process->devices[other]);", "            ;", T + "peer_access")
+F = "gpu_hooks/cuda_peer.c"
+mutant(F, "a new chunk is told to nobody", "            ask(get(s->members[i].id), &message, fd, NULL);", "            ;", T + "an_address_is_valid")
+mutant(F, "a closed socket is not made again", "    listening = gpu_os_listen(name);\n    if (listening >= 0)\n        return true;", "", T + "a_program_may_close")
+F = "gpu_hooks/cuda_chunk.c"
+mutant(F, "who comes later maps nothing", "        if (chunk_state(word) != GPU_READY || chunk_fetch(dev, c, word))\n            continue;", "        continue;", T + "memory_outlives")
+mutant(F, "empty chunks stay", "            chunk_retire(dev, c, word);", "            ;", T + "empty_chunks")
+F = "gpu_hooks/cuda_attach.c"
+mutant(F, "a forked child goes on", "            os_advise(p, round_up(sizeof *p, OS_PAGE), MADV_WIPEONFORK);", "", T + "a_forked_child")
+mutant(F, "exec is not seen", "(stack && get(m->stack) && stack != get(m->stack));", "(0 && stack);", T + "what_a_program_had")
+mutant(F, "another address is no matter", "if (got == base || !base) {", "if (1) {", T + "a_relocated_member")
+
+# ---- GPU segments: the dead -------------------------------------------------------------------------------------
+F, T = "gpu_hooks/gpu_sweep.c", "gpu/test_gpu_core"
+mutant(F, "parts without a head stay", "if (has_ended(w, member) && cas(gpu_unclaim,", "if (0 && cas(gpu_unclaim,", T)
+mutant(F, "hints stay wrong", "        if (get(s->taken[unit / 64]) & bit)", "        if (0)", T)
+mutant(F, "the pages of the dead are nobody's", "            page_sweep(w, unit, word);", "            ;", T)
+mutant(F, "large blocks of the dead stay", "            large_sweep(w, unit, word);", "            ;", T)
+F = "gpu_hooks/gpu_run.c"
+mutant(F, "a head is published first", "    for (uint32_t i = 0; i < n; i++) {\n        uint64_t none = 0;", "    gpu_run_publish(s, start, n, GPU_LARGE);\n    for (uint32_t i = 0; i < n; i++) {\n        uint64_t none = i ? 0 : get(s->units[start].word);", T)
+mutant(F, "the largest run is taken", "if (f->found && cost >= f->cost)", "if (f->found && cost <= f->cost)", T + ":large_blocks_take")
+F = "gpu_hooks/gpu_block.c"
+mutant(F, "the last closer frees nothing", "    if (block_state(state) == GPU_HELD && !gpu_is_open(s, ref)) {", "    if (0) {", T + ":what_others_have_open")
+mutant(F, "openers do not count", "    if (gpu_is_open(s, ref))\n        return GPU_FREED_HELD;", "", T + ":what_others_have_open")
+mutant("tool/reclaim.c", "hshm reclaim forgets GPUs", "r->gpu_bytes = r->failed ? 0 : gpu_reclaim(&v, path, false);", "r->gpu_bytes = 0;", "scripts/gpu/test_tool")
+mutant("allocators/check.c", "hshm check forgets GPUs", "    check_each(k, look_gpu, GPU_DEVICE_MAX);", "", "scripts/gpu/test_tool")
