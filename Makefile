@@ -5,6 +5,8 @@
 # make check-programs   the long list of real programs under the preload
 # make mutants          is each test seen to fail without what it tests?  (T=page: only those matching)
 # make stress           the long tests: all blocks, all processes, all threads
+# make debug            build/libhshm_preload-debug.so: HSHM_CHECK=full by default, no optimisation
+# make deb              Debian packages in build/deb
 # make demo             the main job, shown on real input
 # make gpu-demo         the main job of GPU segments; on test doubles where there is no card
 # make bench            the first table of benchmarks; bench-quick: minutes; bench-full: all of them
@@ -129,6 +131,14 @@ $(B)/libhshm.a: $(call objects,$(API_SRC))
 	objcopy --localize-hidden $(O)/libhshm.o
 	@rm -f $@
 	$(AR) rcs $@ $(O)/libhshm.o
+
+# The variant for debugging: the same sources, built apart.
+DEBUG := libhshm_preload-debug.so
+debug: $(B)/$(DEBUG)
+$(B)/$(DEBUG): FORCE
+	@$(MAKE) --no-print-directory B=$(B)/debug SONAME=$(DEBUG).0 CFLAGS='-Og -g3' \
+	  CPPFLAGS='$(CPPFLAGS) -DHSHM_DEBUG' $(B)/debug/libhshm_preload.so
+	@cp $(B)/debug/libhshm_preload.so $@
 
 $(TOOL): $(call objects,$(TOOL_SRC))
 	$(link) $(filter %.o,$^) $(TOOL_LIBS) $(LDLIBS) -o $@
@@ -306,6 +316,7 @@ deps-demo deps-check deps-full: deps-%:
 	@[ '$(DEPS)' = no ] || tests/deps.sh $*
 
 .SECONDARY:          # keep the objects
+.PHONY: debug deb aarch64 riscv64 musl
 .PHONY: gpu-demo all tests fuzz fuzzers check check-unit check-san check-programs mutants stress demo bench bench-quick \
         bench-full deps deps-demo deps-check deps-full docs docs-check style \
         format format-check tidy cppcheck layers install uninstall clean help FORCE
@@ -370,7 +381,9 @@ D          = $(DESTDIR)
 
 # Every file that install makes; uninstall removes exactly these.
 INSTALLED := $(addprefix $(LIBDIR)/,libhshm_preload.so.$(VERSION) $(SONAME) libhshm_preload.so \
-    libhshm.so.$(VERSION) $(API_SONAME) libhshm.so libhshm.a pkgconfig/hshm.pc) \
+    libhshm.so.$(VERSION) $(API_SONAME) libhshm.so libhshm.a pkgconfig/hshm.pc \
+    $(DEBUG).$(VERSION) $(DEBUG).0 $(DEBUG) cmake/hshm/hshmConfig.cmake cmake/hshm/hshmConfigVersion.cmake) \
+  $(DATADIR)/hshm/hshm.schema.json \
   $(BINDIR)/hshm $(addprefix $(INCDIR)/,$(HEADERS)) \
   $(foreach m,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
   $(if $(BASH_COMP),$(DATADIR)/bash-completion/completions/hshm) \
@@ -388,6 +401,13 @@ install: all
 	ln -sf $(API_SONAME) $(D)$(LIBDIR)/libhshm.so
 	$(put) 644 $(B)/libhshm.a $(D)$(LIBDIR)/libhshm.a
 	$(put) 755 $(TOOL) $(D)$(BINDIR)/hshm
+	@if [ -f $(B)/$(DEBUG) ]; then $(put) 755 $(B)/$(DEBUG) $(D)$(LIBDIR)/$(DEBUG).$(VERSION); \
+	  ln -sf $(DEBUG).$(VERSION) $(D)$(LIBDIR)/$(DEBUG).0; ln -sf $(DEBUG).0 $(D)$(LIBDIR)/$(DEBUG); fi
+	$(put) 644 docs/hshm.schema.json $(D)$(DATADIR)/hshm/hshm.schema.json
+	@mkdir -p $(D)$(LIBDIR)/cmake/hshm
+	@for f in hshmConfig hshmConfigVersion; do \
+	  sed 's|@LIBDIR@|$(LIBDIR)|; s|@BINDIR@|$(BINDIR)|; s|@INCDIR@|$(INCDIR)|; s|@VERSION@|$(VERSION)|' \
+	    packaging/cmake/$$f.cmake.in > $(D)$(LIBDIR)/cmake/hshm/$$f.cmake || exit 1; done
 	@mkdir -p $(D)$(LIBDIR)/pkgconfig
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCDIR)' \
 	  'preload=$${libdir}/libhshm_preload.so' '' 'Name: hshm' \
@@ -403,7 +423,17 @@ install: all
 
 uninstall:
 	rm -f $(addprefix $(D),$(INSTALLED))
+	@rmdir $(D)$(LIBDIR)/cmake/hshm $(D)$(LIBDIR)/cmake $(D)$(DATADIR)/hshm 2>/dev/null || true
 	@$(if $(DESTDIR),:,$(ldconfig))
+
+# The source of the package is what git knows, so that nothing of a build gets in.
+deb:
+	rm -rf build/deb
+	mkdir -p build/deb/source
+	git ls-files -z --recurse-submodules | xargs -0 cp --parents -t build/deb/source
+	cp -r packaging/debian build/deb/source/debian
+	cd build/deb/source && dpkg-buildpackage -b -us -uc > ../build.log 2>&1 || { tail -30 ../build.log; exit 1; }
+	@ls build/deb/*.deb
 
 # LD_PRELOAD=libhshm_preload.so, without a path, works where the loader knows LIBDIR.
 ldconfig = PATH="$$PATH:/usr/sbin:/sbin" ldconfig 2>/dev/null || true

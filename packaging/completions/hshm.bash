@@ -17,7 +17,7 @@ _hshm()
     fi
     case ${COMP_WORDS[1]} in
     run)
-        if [[ $cur == -* ]]; then words='--help --segment= --option= --same-layout --verbose'
+        if [[ $cur == -* ]]; then words='--help --segment= --option= --same-layout --debug --verbose'
         else COMPREPLY=($(compgen -c -- "$cur")); fi ;;
     list)
         if [[ $cur == -* ]]; then words='--help --json'

@@ -15,6 +15,7 @@ complete -c hshm -n '__fish_seen_subcommand_from run' -a '(__fish_complete_subco
 complete -c hshm -n '__fish_seen_subcommand_from run' -s s -l segment -r -d 'the segment; without it a fresh one, removed at the end'
 complete -c hshm -n '__fish_seen_subcommand_from run' -s o -l option -r -d 'set HSHM_KEY'
 complete -c hshm -n '__fish_seen_subcommand_from run' -s L -l same-layout -d 'no address randomisation: members that run the same binary have its functions and data at equal addresses'
+complete -c hshm -n '__fish_seen_subcommand_from run' -s D -l debug -d 'the library\'s variant for debugging: it has HSHM_CHECK=full by default'
 complete -c hshm -n '__fish_seen_subcommand_from run' -s v -l verbose -d 'say first what is run'
 complete -c hshm -n __fish_use_subcommand -a list -d 'list this user\'s segments'
 complete -c hshm -n '__fish_seen_subcommand_from list' -f
