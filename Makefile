@@ -6,6 +6,7 @@
 # make mutants          is each test seen to fail without what it tests?  (T=page: only those matching)
 # make stress           the long tests: all blocks, all processes, all threads
 # make debug            build/libhshm_preload-debug.so: HSHM_CHECK=full by default, no optimisation
+# make aarch64          and riscv64, musl: the library for other machines and another C library
 # make deb              Debian packages in build/deb
 # make demo             the main job, shown on real input
 # make gpu-demo         the main job of GPU segments; on test doubles where there is no card
@@ -139,6 +140,23 @@ $(B)/$(DEBUG): FORCE
 	@$(MAKE) --no-print-directory B=$(B)/debug SONAME=$(DEBUG).0 CFLAGS='-Og -g3' \
 	  CPPFLAGS='$(CPPFLAGS) -DHSHM_DEBUG' $(B)/debug/libhshm_preload.so
 	@cp $(B)/debug/libhshm_preload.so $@
+
+# Other machines and C libraries: the library, and programs for tests/portable.
+PORTABLE_PROGS := $(addprefix tests/prog_,family memory one_heap life fork leaks puppet)
+aarch64:
+	@$(MAKE) --no-print-directory B=$(B)/aarch64 CC=aarch64-linux-gnu-gcc NCURSES=no \
+	  $(addprefix $(B)/aarch64/,libhshm_preload.so hshm $(PORTABLE_PROGS))
+riscv64:
+	@$(MAKE) --no-print-directory B=$(B)/riscv64 CC=riscv64-linux-gnu-gcc NCURSES=no \
+	  $(addprefix $(B)/riscv64/,libhshm_preload.so hshm)
+# musl-gcc knows no kernel headers, and musl's headers not all names that glibc's have.
+musl:
+	@mkdir -p $(B)/musl/kernel
+	@for d in linux asm-generic; do ln -sfn /usr/include/$$d $(B)/musl/kernel/$$d; done
+	@ln -sfn /usr/include/$$(gcc -print-multiarch)/asm $(B)/musl/kernel/asm
+	@$(MAKE) --no-print-directory B=$(B)/musl CC=musl-gcc NCURSES=no \
+	  CPPFLAGS='-idirafter $(B)/musl/kernel' CFLAGS='-O2 -g -Wno-missing-prototypes' \
+	  $(addprefix $(B)/musl/,libhshm_preload.so tests/prog_plain)
 
 $(TOOL): $(call objects,$(TOOL_SRC))
 	$(link) $(filter %.o,$^) $(TOOL_LIBS) $(LDLIBS) -o $@

@@ -8,9 +8,9 @@
  * A block that another member frees is noticed when the record is read: it is free by then. */
 #include "allocators/page.h"
 #include "config/log.h"
+#include "preload/libc.h"
 #include "preload/preload.h"
 
-#include <execinfo.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,6 +226,10 @@ void trace_start(void)
     void *frames[4];
     if (!option_number(OPT_TRACE))
         return;
+    if (!HAVE_BACKTRACE) {
+        log_line("HSHM_TRACE: this C library tells no call stacks; nothing is traced");
+        return;
+    }
     trace.sites = os_map(SITES_MAX * sizeof *trace.sites, true);
     trace.samples = os_map(SAMPLES_MAX * sizeof *trace.samples, true);
     trace.filter = os_map(FILTER_SIZE, true);
