@@ -90,7 +90,8 @@ link    = $(CC) -pthread $(HARDEN) $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 # ---- what is made of what ---------------------------------------------------------------------
 
 CORE_SRC    := $(wildcard allocators/*.c config/*.c)
-PRELOAD_SRC := $(filter-out config/options_print.c, $(wildcard preload/*.c gpu_hooks/*.c) $(CORE_SRC))
+# GPU=no: without hooks of the GPU's driver, which there is for glibc only.
+PRELOAD_SRC := $(filter-out config/options_print.c $(if $(filter no,$(GPU)),gpu_hooks/% preload/dlsym.c), $(wildcard preload/*.c gpu_hooks/*.c) $(CORE_SRC))
 API_SRC     := $(wildcard api/*.c) $(filter-out config/options_print.c, $(CORE_SRC))
 TOOL_SRC    := $(wildcard tool/*.c) $(CORE_SRC)
 UNIT_SRC    := $(wildcard tests/unit/*.c)
@@ -142,7 +143,7 @@ $(B)/$(DEBUG): FORCE
 	@cp $(B)/debug/libhshm_preload.so $@
 
 # Other machines and C libraries: the library, and programs for tests/portable.
-PORTABLE_PROGS := $(addprefix tests/prog_,family memory one_heap life fork leaks puppet)
+PORTABLE_PROGS := $(addprefix tests/prog_,family memory fork leaks plain)
 aarch64:
 	@$(MAKE) --no-print-directory B=$(B)/aarch64 CC=aarch64-linux-gnu-gcc NCURSES=no \
 	  $(addprefix $(B)/aarch64/,libhshm_preload.so hshm $(PORTABLE_PROGS))
@@ -155,7 +156,7 @@ musl:
 	@for d in linux asm-generic; do ln -sfn /usr/include/$$d $(B)/musl/kernel/$$d; done
 	@ln -sfn /usr/include/$$(gcc -print-multiarch)/asm $(B)/musl/kernel/asm
 	@$(MAKE) --no-print-directory B=$(B)/musl CC=musl-gcc NCURSES=no \
-	  CPPFLAGS='-idirafter $(B)/musl/kernel' CFLAGS='-O2 -g -Wno-missing-prototypes' \
+	  GPU=no CPPFLAGS='-idirafter $(B)/musl/kernel -DWITHOUT_GPU' CFLAGS='-O2 -g -Wno-missing-prototypes' \
 	  $(addprefix $(B)/musl/,libhshm_preload.so tests/prog_plain)
 
 $(TOOL): $(call objects,$(TOOL_SRC))

@@ -2,6 +2,7 @@
  * intercepted by another preload, and silent about errno.  All return what the kernel does, so an
  * error is the negative of its code. */
 #pragma once
+#include "config/machine.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -14,33 +15,7 @@
 
 static inline long sys_call(long number, long a, long b, long c, long d)
 {
-#if defined(__x86_64__)
-    register long r10 __asm__("r10") = d;
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
-                     : "rcx", "r11", "memory");
-    return result;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
-    return x0;
-#elif defined(__riscv) && __riscv_xlen == 64
-    register long a7 __asm__("a7") = number;
-    register long a0 __asm__("a0") = a;
-    register long a1 __asm__("a1") = b;
-    register long a2 __asm__("a2") = c;
-    register long a3 __asm__("a3") = d;
-    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3) : "memory");
-    return a0;
-#else
-#error "add the system call instruction of this machine"
-#endif
+    return machine_call(number, a, b, c, d, 0, 0);
 }
 
 static inline int sys_open(const char *path, int flags, int mode)

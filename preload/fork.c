@@ -219,8 +219,7 @@ static __attribute__((noinline)) void call_on(void *top, void (*fn)(void *), voi
                      : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
 }
 #elif defined(__aarch64__)
-static __attribute__((noinline)) void call_on(void *top, void (*fn)(struct on_stack *),
-                                              struct on_stack *job)
+static __attribute__((noinline)) void call_on(void *top, void (*fn)(void *), void *job)
 {
     __asm__ volatile("mov x19, sp\n\t"
                      "mov sp, %0\n\t"

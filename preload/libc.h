@@ -26,4 +26,6 @@ int malloc_trim(size_t pad);
 void malloc_stats(void);
 int malloc_info(int flags, FILE *to);
 #define RTLD_DEEPBIND 0
+#define LM_ID_BASE    0
+#define dlmopen(space, file, mode) dlopen(file, mode)
 #endif
