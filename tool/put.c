@@ -102,11 +102,12 @@ int verb_put(int argc, char **argv)
     const char *segment = f.arguments[0], *name = f.arguments[1];
     if (!segment_look(segment, &v, path, sizeof path, true)) /* it must be there */
         return EXIT_NO;
+    bool dumped = v.dumped;
     view_close(&v);
-    snprintf(file, sizeof file, "file:%s", path);
-    struct heap *h =
-        segment_join_as(strchr(segment, '/') && strncmp(segment, "file:", 5) != 0 ? file : segment,
-                        "hshm put", &why);
+    if (dumped)
+        return segment_fault(segment, "it is a dump, not a segment"), EXIT_NO;
+    snprintf(file, sizeof file, "file:%s", path); /* that one, and no other */
+    struct heap *h = segment_join_as(file, "hshm put", &why);
     if (!h)
         return segment_fault(segment, why), EXIT_NO;
     names_used(h);

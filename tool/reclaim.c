@@ -106,7 +106,10 @@ static void reclaim_one(const char *name, const char *path, bool dry, struct res
     r->blocks = stats.kept.blocks + stats.dead.blocks;
     r->bytes = stats.kept.bytes + stats.dead.bytes;
     r->recovered = stats.dead_members;
-    if (v.wrong || !check_segment(&v, NULL, NULL, &check)) {
+    if (v.dumped) {
+        r->what = "it is a dump, not a segment";
+        r->failed = true;
+    } else if (v.wrong || !check_segment(&v, NULL, NULL, &check)) {
         r->what = v.foreign ? v.wrong : "it is damaged: hshm check says how, hshm rm removes it";
         r->failed = true;
     } else if (gone) {

@@ -173,6 +173,11 @@ def a_dump_answers_as_the_segment_did():
         assert hshm_json("check", file)["verdict"] == "sound"
         assert hshm_json("diff", file, s.name)["changes"] == []
         assert os.stat(file).st_blocks * 512 <= os.stat(s.path).st_blocks * 512 + 65536, "holes stay holes"
+    for verb in "reclaim", "rm", "put":
+        done = subprocess.run([heaps.TOOL, verb, "dump", *(["x"] if verb == "put" else [])], cwd=heaps.TMP,
+                              input="x", capture_output=True, text=True)
+        assert done.returncode == 1 and "dump" in done.stderr, (verb, done)
+    assert subprocess.run([heaps.TOOL, "show", "dump"], cwd=heaps.TMP).returncode == 0, "a bare name will do"
     env = dict(os.environ, LD_PRELOAD=heaps.PRELOAD, HSHM_SEGMENT="file:" + file)
     done = subprocess.run(["/bin/true"], env=env, capture_output=True, text=True)
     assert "it is a dump, not a segment" in done.stderr and os.path.exists(file), done
