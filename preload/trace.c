@@ -68,8 +68,10 @@ static void unlock(os_signals signals)
 static double minus_log(double x)
 {
     int halvings = 0;
-    for (; x < 0.5; x *= 2)
+    while (x < 0.5) {
+        x *= 2;
         halvings++;
+    }
     double y = (x - 1) / (x + 1), square = y * y;
     return halvings * 0.6931472 - 2 * y * (1 + square / 3 + square * square / 5);
 }
@@ -339,7 +341,7 @@ static void output_flush(struct output *o)
 
 static void put_site(struct output *o, const struct site *s)
 {
-    if (o->used + 96 + FRAMES_MAX * 20 > sizeof o->text)
+    if (o->used + 96 + (size_t)FRAMES_MAX * 20 > sizeof o->text)
         output_flush(o);
     char *at = o->text + o->used, *end = o->text + sizeof o->text;
     at += snprintf(at, (size_t)(end - at), "%zu: %zu [%zu: %zu] @", (size_t)s->live,
