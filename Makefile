@@ -5,6 +5,9 @@
 # make check-programs   the long list of real programs under the preload
 # make mutants          is each test seen to fail without what it tests?  (T=page: only those matching)
 # make stress           the long tests: all blocks, all processes, all threads
+# make debug            build/libhshm_preload-debug.so: HSHM_CHECK=full by default, no optimisation
+# make aarch64          and riscv64, musl: the library for other machines and another C library
+# make deb              Debian packages in build/deb
 # make demo             the main job, shown on real input
 # make gpu-demo         the main job of GPU segments; on test doubles where there is no card
 # make gpu-check        GPU segments on a real card                     (T=g03: only those matching)
@@ -88,7 +91,8 @@ link    = $(CC) -pthread $(HARDEN) $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 # ---- what is made of what ---------------------------------------------------------------------
 
 CORE_SRC    := $(wildcard allocators/*.c config/*.c)
-PRELOAD_SRC := $(filter-out config/options_print.c, $(wildcard preload/*.c gpu_hooks/*.c) $(CORE_SRC))
+# GPU=no: without hooks of the GPU's driver, which there is for glibc only.
+PRELOAD_SRC := $(filter-out config/options_print.c $(if $(filter no,$(GPU)),gpu_hooks/% preload/dlsym.c), $(wildcard preload/*.c gpu_hooks/*.c) $(CORE_SRC))
 API_SRC     := $(wildcard api/*.c) $(filter-out config/options_print.c, $(CORE_SRC))
 TOOL_SRC    := $(wildcard tool/*.c) $(CORE_SRC)
 UNIT_SRC    := $(wildcard tests/unit/*.c)
@@ -130,6 +134,31 @@ $(B)/libhshm.a: $(call objects,$(API_SRC))
 	objcopy --localize-hidden $(O)/libhshm.o
 	@rm -f $@
 	$(AR) rcs $@ $(O)/libhshm.o
+
+# The variant for debugging: the same sources, built apart.
+DEBUG := libhshm_preload-debug.so
+debug: $(B)/$(DEBUG)
+$(B)/$(DEBUG): FORCE
+	@$(MAKE) --no-print-directory B=$(B)/debug SONAME=$(DEBUG).0 CFLAGS='-Og -g3' \
+	  CPPFLAGS='$(CPPFLAGS) -DHSHM_DEBUG' $(B)/debug/libhshm_preload.so
+	@cp $(B)/debug/libhshm_preload.so $@
+
+# Other machines and C libraries: the library, and programs for tests/portable.
+PORTABLE_PROGS := $(addprefix tests/prog_,family memory fork leaks plain)
+aarch64:
+	@$(MAKE) --no-print-directory B=$(B)/aarch64 CC=aarch64-linux-gnu-gcc NCURSES=no \
+	  $(addprefix $(B)/aarch64/,libhshm_preload.so hshm $(PORTABLE_PROGS))
+riscv64:
+	@$(MAKE) --no-print-directory B=$(B)/riscv64 CC=riscv64-linux-gnu-gcc NCURSES=no \
+	  $(addprefix $(B)/riscv64/,libhshm_preload.so hshm)
+# musl-gcc knows no kernel headers, and musl's headers not all names that glibc's have.
+musl:
+	@mkdir -p $(B)/musl/kernel
+	@for d in linux asm-generic; do ln -sfn /usr/include/$$d $(B)/musl/kernel/$$d; done
+	@ln -sfn /usr/include/$$(gcc -print-multiarch)/asm $(B)/musl/kernel/asm
+	@$(MAKE) --no-print-directory B=$(B)/musl CC=musl-gcc NCURSES=no \
+	  GPU=no CPPFLAGS='-idirafter $(B)/musl/kernel -DWITHOUT_GPU' CFLAGS='-O2 -g -Wno-missing-prototypes' \
+	  $(addprefix $(B)/musl/,libhshm_preload.so tests/prog_plain)
 
 $(TOOL): $(call objects,$(TOOL_SRC))
 	$(link) $(filter %.o,$^) $(TOOL_LIBS) $(LDLIBS) -o $@
@@ -310,6 +339,7 @@ deps-demo deps-check deps-full: deps-%:
 	@[ '$(DEPS)' = no ] || tests/deps.sh $*
 
 .SECONDARY:          # keep the objects
+.PHONY: debug deb aarch64 riscv64 musl
 .PHONY: gpu-demo gpu-check all tests fuzz fuzzers check check-unit check-san check-programs mutants stress demo bench bench-quick \
         bench-full deps deps-demo deps-check deps-full docs docs-check style \
         format format-check tidy cppcheck layers install uninstall clean help FORCE
@@ -374,7 +404,9 @@ D          = $(DESTDIR)
 
 # Every file that install makes; uninstall removes exactly these.
 INSTALLED := $(addprefix $(LIBDIR)/,libhshm_preload.so.$(VERSION) $(SONAME) libhshm_preload.so \
-    libhshm.so.$(VERSION) $(API_SONAME) libhshm.so libhshm.a pkgconfig/hshm.pc) \
+    libhshm.so.$(VERSION) $(API_SONAME) libhshm.so libhshm.a pkgconfig/hshm.pc \
+    $(DEBUG).$(VERSION) $(DEBUG).0 $(DEBUG) cmake/hshm/hshmConfig.cmake cmake/hshm/hshmConfigVersion.cmake) \
+  $(DATADIR)/hshm/hshm.schema.json \
   $(BINDIR)/hshm $(addprefix $(INCDIR)/,$(HEADERS)) \
   $(foreach m,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
   $(if $(BASH_COMP),$(DATADIR)/bash-completion/completions/hshm) \
@@ -392,6 +424,13 @@ install: all
 	ln -sf $(API_SONAME) $(D)$(LIBDIR)/libhshm.so
 	$(put) 644 $(B)/libhshm.a $(D)$(LIBDIR)/libhshm.a
 	$(put) 755 $(TOOL) $(D)$(BINDIR)/hshm
+	@if [ -f $(B)/$(DEBUG) ]; then $(put) 755 $(B)/$(DEBUG) $(D)$(LIBDIR)/$(DEBUG).$(VERSION); \
+	  ln -sf $(DEBUG).$(VERSION) $(D)$(LIBDIR)/$(DEBUG).0; ln -sf $(DEBUG).0 $(D)$(LIBDIR)/$(DEBUG); fi
+	$(put) 644 docs/hshm.schema.json $(D)$(DATADIR)/hshm/hshm.schema.json
+	@mkdir -p $(D)$(LIBDIR)/cmake/hshm
+	@for f in hshmConfig hshmConfigVersion; do \
+	  sed 's|@LIBDIR@|$(LIBDIR)|; s|@BINDIR@|$(BINDIR)|; s|@INCDIR@|$(INCDIR)|; s|@VERSION@|$(VERSION)|' \
+	    packaging/cmake/$$f.cmake.in > $(D)$(LIBDIR)/cmake/hshm/$$f.cmake || exit 1; done
 	@mkdir -p $(D)$(LIBDIR)/pkgconfig
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCDIR)' \
 	  'preload=$${libdir}/libhshm_preload.so' '' 'Name: hshm' \
@@ -407,7 +446,17 @@ install: all
 
 uninstall:
 	rm -f $(addprefix $(D),$(INSTALLED))
+	@rmdir $(D)$(LIBDIR)/cmake/hshm $(D)$(LIBDIR)/cmake $(D)$(DATADIR)/hshm 2>/dev/null || true
 	@$(if $(DESTDIR),:,$(ldconfig))
+
+# The source of the package is what git knows, so that nothing of a build gets in.
+deb:
+	rm -rf build/deb
+	mkdir -p build/deb/source
+	git ls-files -z --recurse-submodules | xargs -0 cp --parents -t build/deb/source
+	cp -r packaging/debian build/deb/source/debian
+	cd build/deb/source && dpkg-buildpackage -b -us -uc > ../build.log 2>&1 || { tail -30 ../build.log; exit 1; }
+	@ls build/deb/*.deb
 
 # LD_PRELOAD=libhshm_preload.so, without a path, works where the loader knows LIBDIR.
 ldconfig = PATH="$$PATH:/usr/sbin:/sbin" ldconfig 2>/dev/null || true

@@ -15,6 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The variant for debugging checks more unless it is told otherwise. */
+#ifdef HSHM_DEBUG
+#define CHECK_DEFAULT "full"
+#else
+#define CHECK_DEFAULT "fast"
+#endif
+
 enum option_id {
 #define OPTION(name, ...) OPT_##name,
 #include "config/options.def"

@@ -2,6 +2,7 @@
  * intercepted by another preload, and silent about errno.  All return what the kernel does, so an
  * error is the negative of its code. */
 #pragma once
+#include "config/machine.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -12,19 +13,9 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-#ifndef __x86_64__
-#error "only x86-64 is supported: the calling convention and struct stat below are its own"
-#endif
-
 static inline long sys_call(long number, long a, long b, long c, long d)
 {
-    register long r10 __asm__("r10") = d;
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
-                     : "rcx", "r11", "memory");
-    return result;
+    return machine_call(number, a, b, c, d, 0, 0);
 }
 
 static inline int sys_open(const char *path, int flags, int mode)
@@ -47,10 +38,10 @@ static inline long sys_write(int fd, const void *buffer, size_t size)
     return sys_call(SYS_write, fd, (long)buffer, (long)size, 0);
 }
 
-/* On x86-64 libc's struct stat is the kernel's. */
+/* On 64-bit machines libc's struct stat is the kernel's. */
 static inline int sys_stat(const char *path, struct stat *st)
 {
-    return (int)sys_call(SYS_stat, (long)path, (long)st, 0, 0);
+    return (int)sys_call(SYS_newfstatat, AT_FDCWD, (long)path, (long)st, 0);
 }
 
 static inline int sys_fstat(int fd, struct stat *st)

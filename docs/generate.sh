@@ -49,6 +49,7 @@ fenced() { echo '```asm'; "$@"; echo '```'; }
 check=${1:-}
 mkdir -p build
 part docs/design.md sites docs/sites.sh
+part docs/man/hshm-segment.5 format /usr/bin/python3 docs/format.py
 if [ -x "$tool" ]; then
     part README.md options "$tool" options --markdown
     part docs/man/libhshm_preload.7 options "$tool" options --man

@@ -1,4 +1,5 @@
 #include "gpu_hooks/gpu_os.h"
+#include "config/machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,21 +11,9 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-#ifndef __x86_64__
-#error "add the system call instruction of this machine"
-#endif
-
 static long call(long number, long a, long b, long c, long d, long e, long f)
 {
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
+    return machine_call(number, a, b, c, d, e, f);
 }
 
 long gpu_os_dup_high(long fd)
@@ -179,7 +168,7 @@ bool gpu_os_peer_may(long fd)
 void gpu_os_wait(long fd)
 {
     struct pollfd p = { (int)fd, POLLIN, 0 };
-    call(SYS_poll, (long)&p, 1, -1, 0, 0, 0);
+    call(SYS_ppoll, (long)&p, 1, 0, 0, 0, 0);
 }
 
 union control {

@@ -15,9 +15,14 @@ extern dlsym_fn *dlsym_real;
 dlsym_fn *dlsym_find(void);
 
 /* Set once the options are known: wrappers may be given out. */
+#ifdef WITHOUT_GPU /* of a build for another C library: nobody asks */
+static bool gpu_hooks_on __attribute__((unused));
+static void *const gpu_area __attribute__((unused)) = NULL;
+#else
 extern bool gpu_hooks_on;
 /* Where the tables of GPU segments are mapped, sparse as the segment itself; NULL: nowhere. */
 extern void *gpu_area;
+#endif
 
 /* May a symbol of this name be one of ours?  The first look of dlsym(), for every name. */
 static inline bool gpu_name(const char *name)

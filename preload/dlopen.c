@@ -1,6 +1,7 @@
 /* dlopen.c - RTLD_DEEPBIND would give the opened library libc's malloc and the
  * rest of the program ours: each would free the other's blocks. */
 #include "config/log.h"
+#include "preload/libc.h"
 #include "preload/preload.h"
 
 #include <dlfcn.h>

@@ -218,6 +218,22 @@ static __attribute__((noinline)) void call_on(void *top, void (*fn)(void *), voi
                      : "r"(top), "r"(fn), "D"(job)
                      : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
 }
+#elif defined(__aarch64__)
+static __attribute__((noinline)) void call_on(void *top, void (*fn)(void *), void *job)
+{
+    __asm__ volatile("mov x19, sp\n\t"
+                     "mov sp, %0\n\t"
+                     "mov x0, %2\n\t"
+                     "blr %1\n\t"
+                     "mov sp, x19"
+                     :
+                     : "r"(top), "r"(fn), "r"(job)
+                     : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11",
+                       "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x19", "x30", "v0", "v1",
+                       "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21",
+                       "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31",
+                       "memory", "cc");
+}
 #else
 static void call_on(void *top, void (*fn)(void *), void *job)
 {

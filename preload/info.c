@@ -1,10 +1,10 @@
 /* info.c - what programs ask about their heap, and the report at exit. */
 #include "allocators/adopt.h"
 #include "allocators/page.h"
+#include "preload/libc.h"
 #include "preload/preload.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdio.h>
 
 static void usage_of_chunk(struct heap *h, uint32_t c, struct usage *u)

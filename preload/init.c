@@ -49,8 +49,11 @@ void __msan_init(void) __attribute__((weak));
 static char **start_vectors(const char **program)
 {
     *program = "?";
-    if (!&__libc_stack_end || !__libc_stack_end)
+    if (!&__libc_stack_end || !__libc_stack_end) { /* musl has set these by now */
+        if (program_invocation_name)
+            *program = program_invocation_name;
         return environ;
+    }
     long argc = *(long *)__libc_stack_end;
     char **argv = (char **)__libc_stack_end + 1;
     if (argc > 0 && argv[0])

@@ -1,5 +1,6 @@
 /* real.c - the C library's own allocator, for pointers that are not ours and
  * for what the options keep out of the segment. */
+#include "preload/libc.h"
 #include "preload/preload.h"
 
 #include <dlfcn.h>

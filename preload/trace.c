@@ -8,9 +8,9 @@
  * A block that another member frees is noticed when the record is read: it is free by then. */
 #include "allocators/page.h"
 #include "config/log.h"
+#include "preload/libc.h"
 #include "preload/preload.h"
 
-#include <execinfo.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,8 +68,10 @@ static void unlock(os_signals signals)
 static double minus_log(double x)
 {
     int halvings = 0;
-    for (; x < 0.5; x *= 2)
+    while (x < 0.5) {
+        x *= 2;
         halvings++;
+    }
     double y = (x - 1) / (x + 1), square = y * y;
     return halvings * 0.6931472 - 2 * y * (1 + square / 3 + square * square / 5);
 }
@@ -226,6 +228,10 @@ void trace_start(void)
     void *frames[4];
     if (!option_number(OPT_TRACE))
         return;
+    if (!HAVE_BACKTRACE) {
+        log_line("HSHM_TRACE: this C library tells no call stacks; nothing is traced");
+        return;
+    }
     trace.sites = os_map(SITES_MAX * sizeof *trace.sites, true);
     trace.samples = os_map(SAMPLES_MAX * sizeof *trace.samples, true);
     trace.filter = os_map(FILTER_SIZE, true);
@@ -335,7 +341,7 @@ static void output_flush(struct output *o)
 
 static void put_site(struct output *o, const struct site *s)
 {
-    if (o->used + 96 + FRAMES_MAX * 20 > sizeof o->text)
+    if (o->used + 96 + (size_t)FRAMES_MAX * 20 > sizeof o->text)
         output_flush(o);
     char *at = o->text + o->used, *end = o->text + sizeof o->text;
     at += snprintf(at, (size_t)(end - at), "%zu: %zu [%zu: %zu] @", (size_t)s->live,

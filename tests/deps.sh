@@ -38,6 +38,17 @@ stress-ng                 check  stress-ng    program test
 procps                    check  ps           tests that look at processes
 libjemalloc-dev           check  jeprof       tests of heap profiles
 google-perftools          check  google-pprof tests of heap profiles
+gcc-aarch64-linux-gnu     check  aarch64-linux-gnu-gcc tests on another machine
+libc6-dev-arm64-cross     check  -            tests on another machine
+gcc-riscv64-linux-gnu     check  riscv64-linux-gnu-gcc compiles for another machine
+libc6-dev-riscv64-cross   check  -            compiles for another machine
+qemu-user                 check  qemu-aarch64 tests on another machine
+musl-tools                check  musl-gcc     tests with another C library
+debhelper                 full   dh           make deb
+dpkg-dev                  full   dpkg-buildpackage make deb
+fakeroot                  full   fakeroot     make deb
+lintian                   full   lintian      looks at the packages
+debootstrap               full   debootstrap  tries the packages in a clean tree
 tmux                      check  tmux         tests that read the screen, program test
 python3-jsonschema        check  -            tests of JSON
 python3-prometheus-client check  -            tests of metrics

@@ -189,7 +189,7 @@ static void look_at_limits(struct doctor *d)
 static void look_at_library(struct doctor *d)
 {
     char path[1024];
-    library_find(path, sizeof path);
+    library_find(LIBRARY, path, sizeof path);
     if (strchr(path, '/'))
         tell(d, "library", VERDICT_OK, "", "%s", path);
     else

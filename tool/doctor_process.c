@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LIBRARY "libhshm_preload"
+#define PRELOADED "libhshm_preload"
 
 struct seen {
     bool library, private_heap, segment, sanitizer, readable;
@@ -44,7 +44,7 @@ static void look_at_maps(const struct doctor *d, struct seen *s)
         unsigned long from = 0, to = 0, inode = 0;
         char *name = strchr(line, '/');
         sscanf(line, "%lx-%lx %*s %*s %*s %lu", &from, &to, &inode);
-        s->library |= strstr(line, LIBRARY) != NULL;
+        s->library |= strstr(line, PRELOADED) != NULL;
         s->sanitizer |= strstr(line, "libasan") || strstr(line, "libtsan");
         bool ours = from >= BASE_LOW && from < BASE_HIGH + WINDOW_MAX;
         if (ours && name && strstr(line, " rw-s ") && !s->segment) {
@@ -132,8 +132,8 @@ static void tell_not_loaded(struct doctor *d, const struct seen *s)
     else if (!environment(d, "LD_PRELOAD", value, sizeof value))
         tell(d, "preload", VERDICT_WRONG, "hshm run -s NAME -- PROGRAM",
              "not loaded: it was started without LD_PRELOAD");
-    else if (!strstr(value, LIBRARY))
-        tell(d, "preload", VERDICT_WRONG, "add " LIBRARY ".so to LD_PRELOAD",
+    else if (!strstr(value, PRELOADED))
+        tell(d, "preload", VERDICT_WRONG, "add " LIBRARY " to LD_PRELOAD",
              "not loaded: LD_PRELOAD is '%s'", value);
     else
         tell(d, "preload", VERDICT_WRONG,

@@ -1,5 +1,6 @@
 /* hshm dump: a segment in a file, for later. */
 #include "tool/json.h"
+#include "tool/progress.h"
 #include "tool/tool.h"
 
 #include <errno.h>
@@ -17,7 +18,6 @@ struct dump {
     struct view v;
     int to;
     uint64_t bytes; /* written */
-    bool progress;  /* a terminal is looking */
     bool is_stopped[MEMBER_MAX];
     long stopped[MEMBER_MAX]; /* pids of those whom we have stopped */
     unsigned stopped_count;
@@ -57,16 +57,10 @@ static bool copy_pages(struct dump *d, const char *data, uint64_t n, uint64_t of
     return true;
 }
 
-static void tell_progress(const struct dump *d, uint64_t off)
-{
-    if (d->progress)
-        fprintf(stderr, "\r%3u %%  %s ", (unsigned)(off * 100 / d->v.file.bytes),
-                text_bytes(d->bytes).at);
-}
-
 static bool copy_all(struct dump *d)
 {
     static char data[COPY_BYTES];
+    struct progress p = progress_start(d->v.file.allocated);
     for (uint64_t off = 0, end; off < d->v.file.bytes; off = end) {
         long found = os_seek_data(d->v.fd, off);
         if (found < 0)
@@ -79,11 +73,10 @@ static bool copy_all(struct dump *d)
             view_read(&d->v, at, data, n);
             if (!copy_pages(d, data, n, at))
                 return false;
-            tell_progress(d, at);
+            progress_tell(&p, d->bytes);
         }
     }
-    if (d->progress)
-        fputs("\r                         \r", stderr);
+    progress_end(&p);
     return true;
 }
 
@@ -183,7 +176,6 @@ int verb_dump(int argc, char **argv)
         view_close(&dump.v);
         return fail(EXIT_NO, "segment %s: %s", name, dump.v.wrong);
     }
-    dump.progress = isatty(STDERR_FILENO);
     bool done = write_file(&dump, file, flag(&f, 's'));
     if (!done)
         fail(0, "%s: %s", file, strerror(errno));

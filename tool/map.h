@@ -19,6 +19,7 @@ struct cell {
     uint8_t kind; /* enum cell_kind */
     uint8_t fill; /* 0..100 percent */
     uint8_t cls;  /* of a page */
+    uint8_t none; /* 0: cells are compared as bytes */
 };
 
 struct map {

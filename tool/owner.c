@@ -1,6 +1,7 @@
 /* hshm owner: what lies at an address. */
 #include "tool/block.h"
 #include "tool/json.h"
+#include "tool/names.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -20,6 +21,9 @@ static void owner_json(const struct view *v, const char *asked, const struct blo
         json_number("size", b->size);
         json_number("at", b->off - b->start);
     }
+    struct name_seen name;
+    if (b->size && name_of_block(v, b->start, &name))
+        json_text("name", name.raw);
     if (b->member) {
         json_open("member", '{');
         json_number("id", b->member);
@@ -44,6 +48,9 @@ static void owner_line(const struct view *v, const struct block *b)
         if (b->off != b->start)
             printf(" (+%s)", text_count(b->off - b->start).at);
     }
+    struct name_seen name;
+    if (b->size && name_of_block(v, b->start, &name))
+        printf(", named %s", name.name);
     if (b->member)
         printf(", of %s", member_text(v, b->member).at);
     if (b->thread_known)

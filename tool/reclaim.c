@@ -3,6 +3,7 @@
 #include "allocators/gpu_look.h"
 #include "allocators/recover.h"
 #include "allocators/thread_cache.h"
+#include "tool/join.h"
 #include "tool/json.h"
 #include "tool/tool.h"
 
@@ -21,16 +22,6 @@ struct reclaim {
 };
 
 /* ---- as a member ------------------------------------------------------------------------ */
-
-static uint64_t no_limit(uint64_t whole)
-{
-    return whole;
-}
-
-static uint64_t keep_nothing(uint64_t whole)
-{
-    return whole & 0;
-}
 
 /* Of the slices of a chunk of ours, all but thread records are free? */
 static bool chunk_is_empty(struct heap *h, uint64_t c)
@@ -76,27 +67,19 @@ static void retire(struct heap *h)
 
 static void reclaim_attached(const char *name, struct result *r)
 {
-    static struct heap h;
-    struct heap_config config = { .name = name,
-                                  .program = "hshm reclaim",
-                                  .limit = no_limit,
-                                  .warm = keep_nothing,
-                                  .mode = 0600 };
-    memset(&h, 0, sizeof h);
-    if (!segment_attach(&h, &config, &r->what)) {
+    struct heap *h = segment_join_as(name, "hshm reclaim", &r->what);
+    if (!h) {
         r->failed = true;
         return;
     }
-    r->recovered = recover_dead(&h, true);
-    struct thread_cache *cache = cache_make(&h);
+    r->recovered = recover_dead(h, true);
+    struct thread_cache *cache = cache_make(h);
     r->bytes = cache ? reclaim_kept(cache) : 0;
     if (cache)
         cache_end(cache);
     r->what = r->bytes || r->recovered ? "reclaimed" : "nothing to do";
-    retire(&h);
-    segment_leave(&h);
-    witness_drop(&(struct witness){ h.live_page });
-    os_unmap(h.header, h.header->window);
+    retire(h);
+    segment_part(h);
 }
 
 /* ---- one segment ----------------------------------------------------------------------------- */
@@ -123,7 +106,10 @@ static void reclaim_one(const char *name, const char *path, bool dry, struct res
     r->blocks = stats.kept.blocks + stats.dead.blocks;
     r->bytes = stats.kept.bytes + stats.dead.bytes;
     r->recovered = stats.dead_members;
-    if (v.wrong || !check_segment(&v, NULL, NULL, &check)) {
+    if (v.dumped) {
+        r->what = "it is a dump, not a segment";
+        r->failed = true;
+    } else if (v.wrong || !check_segment(&v, NULL, NULL, &check)) {
         r->what = v.foreign ? v.wrong : "it is damaged: hshm check says how, hshm rm removes it";
         r->failed = true;
     } else if (gone) {

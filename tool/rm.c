@@ -45,6 +45,9 @@ static const char *remove_one(const char *name, bool force)
     } else if (v.foreign && !force) {
         fail(0, "segment %s: %s; hshm rm -f removes it", name, v.wrong);
         done = "other version";
+    } else if (v.dumped && !force) {
+        fail(0, "%s is a dump, not a segment; hshm rm -f removes it, as rm does", path);
+        done = "a dump";
     } else if (force) {
         if (unlink(path) < 0) {
             fail(0, "segment %s: %s", name, strerror(errno));

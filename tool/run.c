@@ -15,11 +15,10 @@
 
 enum { EXIT_OURS = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
-#define LIBRARY "libhshm_preload.so"
 
 /* ---- the library ------------------------------------------------------------------------ */
 
-void library_find(char *path, size_t size)
+void library_find(const char *name, char *path, size_t size)
 {
     static const char *const places[] = { "", "../lib/", "../lib/x86_64-linux-gnu/", "../lib64/",
                                           "../lib/aarch64-linux-gnu/" };
@@ -27,11 +26,14 @@ void library_find(char *path, size_t size)
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     char *slash = n > 0 ? (self[n] = '\0', strrchr(self, '/')) : NULL;
     for (unsigned i = 0; slash && i < sizeof places / sizeof *places; i++) {
-        snprintf(path, size, "%.*s/%s" LIBRARY, (int)(slash - self), self, places[i]);
+        snprintf(path, size, "%.*s/%s%s.0", (int)(slash - self), self, places[i], name);
+        if (access(path, R_OK) == 0)
+            return;
+        path[strlen(path) - 2] = '\0';
         if (access(path, R_OK) == 0)
             return;
     }
-    snprintf(path, size, "%s", LIBRARY);
+    snprintf(path, size, "%s.0", name);
 }
 
 /* Behind what is there: other preloads keep their place. */
@@ -69,7 +71,7 @@ static int option_set(const char *text)
 
 struct command {
     const char *segment;
-    bool verbose, same_layout;
+    bool verbose, same_layout, debug;
     int first; /* index of PROGRAM */
 };
 
@@ -94,6 +96,8 @@ static int command_read(int argc, char **argv, struct command *c)
         }
         if (strcmp(argv[i], "--same-layout") == 0 || strcmp(argv[i], "-L") == 0)
             c->same_layout = true;
+        else if (strcmp(argv[i], "--debug") == 0 || strcmp(argv[i], "-D") == 0)
+            c->debug = true;
         else if (strcmp(argv[i], "--verbose") == 0)
             c->verbose = true;
         else if (strncmp(argv[i], "--segment=", 10) == 0)
@@ -211,7 +215,7 @@ int verb_run(int argc, char **argv)
     if (c.same_layout &&
         personality((unsigned long)personality(0xffffffff) | ADDR_NO_RANDOMIZE) < 0)
         return fail(EXIT_OURS, "address randomisation cannot be switched off: %s", strerror(errno));
-    library_find(library, sizeof library);
+    library_find(c.debug ? LIBRARY_DEBUG : LIBRARY, library, sizeof library);
     preload_append(library);
     setenv("HSHM_SEGMENT", c.segment, 1);
     if (c.verbose)

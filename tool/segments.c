@@ -47,7 +47,8 @@ static void note_other_version(const struct segment_file *file, void *context)
         snprintf(w->path, w->size, "%s", file->path);
 }
 
-/* A name that only a segment of another version has is that one: it will be refused by name. */
+/* A name that only a segment of another version has is that one: it will be refused by name.  What
+ * no segment is called may be a dump in this folder. */
 bool segment_find(const char *name, char *path, size_t size)
 {
     struct wanted w = { name, path, size };
@@ -57,6 +58,8 @@ bool segment_find(const char *name, char *path, size_t size)
         return false;
     if (strncmp(name, "file:", 5) != 0 && access(path, F_OK) != 0)
         segments_each(note_other_version, &w);
+    if (strncmp(name, "file:", 5) != 0 && access(path, F_OK) != 0 && access(name, F_OK) == 0)
+        return (size_t)snprintf(path, size, "./%s", name) < size;
     return true;
 }
 

@@ -96,7 +96,9 @@ double segment_unused(const struct stats *s);
 bool segment_is_full(const struct view *v);
 
 /* Where the preload lies: beside the command (a build), in its prefix's lib, or just its name. */
-void library_find(char *path, size_t size);
+#define LIBRARY       "libhshm_preload.so"
+#define LIBRARY_DEBUG "libhshm_preload-debug.so"
+void library_find(const char *name, char *path, size_t size);
 
 /* ---- members: see process.c ------------------------------------------------------ */
 

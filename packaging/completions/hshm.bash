@@ -9,7 +9,7 @@ _hshm_segments()
 
 _hshm()
 {
-    local cur=${COMP_WORDS[COMP_CWORD]} words= commands='run list show who top map owner pointers check dump diff reclaim rm metrics doctor options version completion help'
+    local cur=${COMP_WORDS[COMP_CWORD]} words= commands='run list show who top map owner pointers names put get check dump diff reclaim rm metrics doctor options version completion help'
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         COMPREPLY=($(compgen -W "$commands" -- "$cur"))
@@ -17,7 +17,7 @@ _hshm()
     fi
     case ${COMP_WORDS[1]} in
     run)
-        if [[ $cur == -* ]]; then words='--help --segment= --option= --same-layout --verbose'
+        if [[ $cur == -* ]]; then words='--help --segment= --option= --same-layout --debug --verbose'
         else COMPREPLY=($(compgen -c -- "$cur")); fi ;;
     list)
         if [[ $cur == -* ]]; then words='--help --json'
@@ -39,6 +39,15 @@ _hshm()
         else words=$(_hshm_segments); fi ;;
     pointers)
         if [[ $cur == -* ]]; then words='--help --pid= --all --json'
+        else words=$(_hshm_segments); fi ;;
+    names)
+        if [[ $cur == -* ]]; then words='--help --json'
+        else words=$(_hshm_segments); fi ;;
+    put)
+        if [[ $cur == -* ]]; then words='--help --force --json'
+        else words=$(_hshm_segments); fi ;;
+    get)
+        if [[ $cur == -* ]]; then words='--help'
         else words=$(_hshm_segments); fi ;;
     check)
         if [[ $cur == -* ]]; then words='--help --quiet --json'

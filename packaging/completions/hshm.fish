@@ -6,7 +6,7 @@ function __hshm_segments
 end
 
 function __hshm_commands
-    echo 'run list show who top map owner pointers check dump diff reclaim rm metrics doctor options version completion help' | string split ' '
+    echo 'run list show who top map owner pointers names put get check dump diff reclaim rm metrics doctor options version completion help' | string split ' '
 end
 
 complete -c hshm -f -n __fish_use_subcommand
@@ -15,6 +15,7 @@ complete -c hshm -n '__fish_seen_subcommand_from run' -a '(__fish_complete_subco
 complete -c hshm -n '__fish_seen_subcommand_from run' -s s -l segment -r -d 'the segment; without it a fresh one, removed at the end'
 complete -c hshm -n '__fish_seen_subcommand_from run' -s o -l option -r -d 'set HSHM_KEY'
 complete -c hshm -n '__fish_seen_subcommand_from run' -s L -l same-layout -d 'no address randomisation: members that run the same binary have its functions and data at equal addresses'
+complete -c hshm -n '__fish_seen_subcommand_from run' -s D -l debug -d 'the library\'s variant for debugging: it has HSHM_CHECK=full by default'
 complete -c hshm -n '__fish_seen_subcommand_from run' -s v -l verbose -d 'say first what is run'
 complete -c hshm -n __fish_use_subcommand -a list -d 'list this user\'s segments'
 complete -c hshm -n '__fish_seen_subcommand_from list' -f
@@ -48,6 +49,15 @@ complete -c hshm -n '__fish_seen_subcommand_from pointers' -f -a '(__hshm_segmen
 complete -c hshm -n '__fish_seen_subcommand_from pointers' -s p -l pid -r -d 'look it up in the map of this process'
 complete -c hshm -n '__fish_seen_subcommand_from pointers' -s a -l all -d 'also those that lead into the segment'
 complete -c hshm -n '__fish_seen_subcommand_from pointers' -s j -l json -d 'print JSON: docs/hshm.schema.json says what is in it'
+complete -c hshm -n __fish_use_subcommand -a names -d 'list the blocks that have names'
+complete -c hshm -n '__fish_seen_subcommand_from names' -f -a '(__hshm_segments)'
+complete -c hshm -n '__fish_seen_subcommand_from names' -s j -l json -d 'print JSON: docs/hshm.schema.json says what is in it'
+complete -c hshm -n __fish_use_subcommand -a put -d 'make a block of standard input and name it KEY'
+complete -c hshm -n '__fish_seen_subcommand_from put' -f -a '(__hshm_segments)'
+complete -c hshm -n '__fish_seen_subcommand_from put' -s f -l force -d 'in place of a block that has the name'
+complete -c hshm -n '__fish_seen_subcommand_from put' -s j -l json -d 'print JSON: docs/hshm.schema.json says what is in it'
+complete -c hshm -n __fish_use_subcommand -a get -d 'print the bytes of the block named KEY'
+complete -c hshm -n '__fish_seen_subcommand_from get' -f -a '(__hshm_segments)'
 complete -c hshm -n __fish_use_subcommand -a check -d 'verify every structure of a segment'
 complete -c hshm -n '__fish_seen_subcommand_from check' -f -a '(__hshm_segments)'
 complete -c hshm -n '__fish_seen_subcommand_from check' -s q -l quiet -d 'say nothing, only exit'

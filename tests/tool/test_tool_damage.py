@@ -19,7 +19,7 @@ COMMANDS = {                # command, arguments behind the file, the exit statu
     "show": ([], (0, 1)), "who": ([], (0, 1)), "check": ([], (0, 1, 2)), "map": ([], (0, 1)),
     "owner": (["BLOCK", "LARGE", "HUGE", "0"], (0, 1)), "pointers": (["BLOCK"], (0, 1)),
     "diff": (["SOUND"], (0, 1)), "dump": (["/dev/null.no/x"], (1,)), "metrics": ([], (0, 1)),
-    "top": ([], (0, 1)), "reclaim": ([], (0, 1)),
+    "top": ([], (0, 1)), "reclaim": ([], (0, 1)), "names": ([], (0, 1)), "get": (["key"], (0, 1)),
 }
 FLAGS = {"top": ["-b", "-n", "1"], "reclaim": ["-n"]}
 
@@ -37,6 +37,7 @@ def make_image(file):
             b.ask("f %d" % a.ask("m 16"))
         b.ask("d")
         c.kill()
+        subprocess.run([heaps.TOOL, "put", s.name, "key"], input=b"named" * 5000, check=True)
         hshm("dump", "-s", s.name, file)
         return {"BLOCK": hex(block), "LARGE": hex(large), "HUGE": hex(huge)}
 

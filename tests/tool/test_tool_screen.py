@@ -9,17 +9,19 @@ import subprocess
 import heaps
 from heaps import Segment, test, until
 
-SOCKET = f"hshm-{os.getpid()}"
+SERVER = 0         # a new one for each screen: an old one may still be going
 
 
 def tmux(*arguments):
-    return subprocess.run(["tmux", "-L", SOCKET, *arguments], capture_output=True, text=True,
+    return subprocess.run(["tmux", "-L", f"hshm-{os.getpid()}-{SERVER}", *arguments], capture_output=True, text=True,
                           env=dict(os.environ, LANG="C.UTF-8", TERM="screen-256color")).stdout
 
 
 class Screen:
     """A terminal of 120 x 30 that runs a command and stays when it has ended."""
     def __init__(self, command):
+        global SERVER
+        SERVER += 1
         tmux("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "30", f"{command}; echo ended with $?; sleep 60")
 
     def text(self):

@@ -36,8 +36,8 @@ def segments_of_other_versions_are_named_and_refused():
             f.write(b"something else entirely" * 100)
         one, = [x for x in hshm_json("list") if x["name"] == "tool-future"]
         assert one["state"] == "other version" and one["format"] == 7, one
-        for verb in "show", "who", "owner", "map", "pointers", "dump":
-            rest = {"owner": ["0"], "pointers": ["0"], "dump": [heaps.TMP + "/no"]}.get(verb, [])
+        for verb in "show", "who", "owner", "map", "pointers", "dump", "names", "put", "get":
+            rest = {"owner": ["0"], "pointers": ["0"], "dump": [heaps.TMP + "/no"], "put": ["x"], "get": ["x"]}.get(verb, [])
             done = run(verb, "tool-future", *rest)
             assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, (verb, done)
         assert run("check", "tool-future").returncode == 2
@@ -173,6 +173,11 @@ def a_dump_answers_as_the_segment_did():
         assert hshm_json("check", file)["verdict"] == "sound"
         assert hshm_json("diff", file, s.name)["changes"] == []
         assert os.stat(file).st_blocks * 512 <= os.stat(s.path).st_blocks * 512 + 65536, "holes stay holes"
+    for verb in "reclaim", "rm", "put":
+        done = subprocess.run([heaps.TOOL, verb, "dump", *(["x"] if verb == "put" else [])], cwd=heaps.TMP,
+                              input="x", capture_output=True, text=True)
+        assert done.returncode == 1 and "dump" in done.stderr, (verb, done)
+    assert subprocess.run([heaps.TOOL, "show", "dump"], cwd=heaps.TMP).returncode == 0, "a bare name will do"
     env = dict(os.environ, LD_PRELOAD=heaps.PRELOAD, HSHM_SEGMENT="file:" + file)
     done = subprocess.run(["/bin/true"], env=env, capture_output=True, text=True)
     assert "it is a dump, not a segment" in done.stderr and os.path.exists(file), done
@@ -218,6 +223,45 @@ def map_shows_pages_large_and_huge_blocks():
         tree = xml.parse(picture).getroot()
         titles = [t.text for t in tree.iter("{http://www.w3.org/2000/svg}title")]
         assert any("page of 1024 bytes" in t for t in titles) and any(": huge" in t for t in titles), titles[:9]
+
+
+@test
+def what_is_put_can_be_got_by_anybody_later():
+    data = os.urandom(3_000_000)
+    file = heaps.TMP + "/data"
+    with open(file, "wb") as f:
+        f.write(data)
+    got = lambda name, where="tool-put": subprocess.run([heaps.TOOL, "get", where, name], capture_output=True)
+    with Segment("tool-put") as s:
+        assert run("put", s.name, "key").returncode == 1, "there is no such segment"
+        a = s.member()
+        shell = lambda line: subprocess.run(line, shell=True, capture_output=True, text=True)
+        done = shell(f"{heaps.TOOL} put -j {s.name} file < {file}")
+        one = heaps.valid("put", __import__("json").loads(done.stdout))
+        assert one["bytes"] == 3_000_000 and got("file").stdout == data
+        assert shell(f"cat {file} | {heaps.TOOL} put {s.name} 'from a pipe'").returncode == 0
+        assert got("from a pipe").stdout == data
+        assert shell(f"echo small | {heaps.TOOL} put {s.name} small").returncode == 0
+        taken = shell(f"echo other | {heaps.TOOL} put {s.name} small")
+        assert taken.returncode == 1 and "-f replaces it" in taken.stderr and got("small").stdout == b"small\n"
+        assert shell(f"echo other | {heaps.TOOL} put -f {s.name} small").returncode == 0
+        assert got("small").stdout == b"other\n"
+        names = {n["name"]: n for n in hshm_json("names", s.name)}
+        assert set(names) == {"file", "from a pipe", "small"} and names["file"]["address"] == one["address"], names
+        assert names["small"]["bytes"] == 6 and names["small"]["maker"] == 0 and names["small"]["references"] == 0
+        at = int(one["address"], 0)
+        assert a.ask(f"v {at} 1 {data[0]}") == 1, "the members see it at that address"
+        what, = hshm_json("owner", s.name, one["address"])
+        assert what["name"] == "file" and what["state"] in ("allocated", "kept"), what
+        assert got("nothing").returncode == 1
+        full = shell(f"head -c 200000000 /dev/zero | {heaps.TOOL} put {s.name} full")
+        assert full.returncode == 1 and "no room" in full.stderr, full
+        hshm("reclaim", s.name)
+        assert got("file").stdout == data, "reclaim leaves what has a name"
+        assert hshm_json("check", s.name)["verdict"] == "sound"
+        hshm("dump", "-s", s.name, heaps.TMP + "/named")
+        assert got("file", heaps.TMP + "/named").stdout == data
+        assert a.ask("n 10 100") == 10
 
 
 @test
@@ -330,7 +374,7 @@ def no_command_commits_memory_of_the_segment():
         commands = [["list"], ["show", s.name], ["who", "-a", s.name], ["check", s.name], ["map", "-a", s.name],
                     ["owner", s.name, block, hex(base + (60 << 20)), hex(base + (20 << 20))],
                     ["pointers", s.name, block], ["dump", s.name, heaps.TMP + "/d"], ["metrics"],
-                    ["diff", heaps.TMP + "/d", s.name], ["reclaim", "-n", s.name], ["doctor", str(a.pid)],
+                    ["diff", heaps.TMP + "/d", s.name], ["names", s.name], ["get", s.name, "x"], ["reclaim", "-n", s.name], ["doctor", str(a.pid)],
                     ["top", "-b", "-n", "2", "-d", "0.05", s.name]]
         for command in commands:
             run(*command)
