@@ -103,6 +103,10 @@ CASES = [
     cross("mesh", "mesh {n} 4", 500_000, ns=True),
     cross("threads", "threads {n}", 3_000),
     cross("spawn", "spawn {n}", 10_000, memory=False),
+    # A fork with so much in use: copied, under a shared heap.
+    cross("forks-256k", "forks {n} 256", 10_000, memory=False),
+    cross("forks-2m", "forks {n} 2048", 5_000, memory=False),
+    cross("forks-256m", "forks {n} 262144", 30, memory=False),
     # real programs on fixed input
     real("bash", "bash {in}/subshells.sh", first=True),
     real("python3", "/usr/bin/python3 {in}/work.py {in}/records.json 3",
