@@ -10,8 +10,11 @@
  * about alignments that are wrong on purpose. */
 static void *(*volatile call_aligned_alloc)(size_t, size_t) = aligned_alloc;
 static void *(*volatile call_memalign)(size_t, size_t) = memalign;
-#define aligned_alloc(align, n) call_aligned_alloc(align, n)
-#define memalign(align, n)      call_memalign(align, n)
+/* gcc knows that posix_memalign leaves errno alone, and does not look. */
+static int (*volatile call_posix_memalign)(void **, size_t, size_t) = posix_memalign;
+#define aligned_alloc(align, n)     call_aligned_alloc(align, n)
+#define memalign(align, n)          call_memalign(align, n)
+#define posix_memalign(p, align, n) call_posix_memalign(p, align, n)
 
 void *reallocarray(void *, size_t, size_t);
 
@@ -62,6 +65,11 @@ static void every_alignment_is_kept(void)
     expect(v && aligned_to(v, page) && w && aligned_to(w, page) && y && aligned_to(y, page));
     expect(malloc_usable_size(w) >= page && x && malloc_usable_size(x) >= 2 * page);
     expect(z && aligned_to(z, 32)); /* rounded up to a power of two */
+    static void *rounded[200];
+    for (size_t i = 0; i < 200; i++)
+        expect((rounded[i] = memalign(40, 5 + i % 20 * 16)) && aligned_to(rounded[i], 64));
+    for (size_t i = 0; i < 200; i++)
+        free(rounded[i]);
     free(v), free(w), free(x), free(y), free(z);
 }
 
