@@ -79,7 +79,7 @@ F = "allocators/commit.c"
 mutant(F, "HSHM_SIZE does not matter", "if (sum <= h->limit_pages &&", "if (", "process/test_settings:a_full_segment_fails")
 mutant(F, "HSHM_MEMBER_SIZE does not matter", "if (h->member_limit_pages && mine > h->member_limit_pages)", "if (0)", "process/test_settings:a_member_has_a_limit")
 mutant(F, "no hole is made where the advice fails", "h->shared && h->can_open ? os_open(h->path, O_RDWR, 0) : -1;", "-1;", "process/test_memory:locked_memory")
-mutant(F, "what stays is taken for zero", "if (gone) /* else", "if (1) /* else", "process/test_memory:locked_memory")
+mutant(F, "what stays is taken for zero", "if (gone) /* else", "if (1) /* else", "scripts/test_kernels")
 mutant(F, "what a purge leaves is taken for clean", "for (uint32_t i = first; gone && i < first + n; i++)", "for (uint32_t i = first; i < first + n; i++)", "scripts/test_kernels")
 
 # ---- pages and lists -----------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ mutant(F, "a block being freed is known to its freer alone", "    put_release(in
 mutant(F, "no list has any block", "    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))\n        return true;\n    return cell &&", "    return 0 && cell &&", "process/test_damage:a_block_freed_twice")
 mutant(F, "the audit finds nothing", "        own_put(page_used, d->used, own_get(d->used) - 1);\n        found = 1;", "        found = 1;", T)
 mutant(F, "a block is remote and free", " || (remote && is_remote(h, d, off))", "", "process/test_death")
-mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size + 1));", "process/test_malloc_family:all_of_the_usable")
+mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size + 1));", "unit/test_threads")
 
 # ---- runs and chunks -----------------------------------------------------------------------------------
 F, T = "allocators/run.c", "process/test_malloc_family:"

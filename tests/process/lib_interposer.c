@@ -81,6 +81,7 @@ EXPORT void *dlsym(void *library, const char *name)
     char *copy = calloc(1, 300000); /* dlerror's buffer does so, too; large: it takes a lock */
     if (copy)
         strcpy(copy, name);
+    free(calloc(1, 64)); /* small: it may come from where the first calls are served */
     void *symbol = real(library, copy ? copy : name);
     free(copy);
     return symbol;

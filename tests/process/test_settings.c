@@ -65,8 +65,8 @@ Test(settings, programs_take_part_by_name)
 
 Test(settings, a_full_segment_fails)
 {
-    struct outcome o =
-        run("HSHM_SEGMENT=full HSHM_SIZE=32M HSHM_FULL=fail", "prog_settings memory_runs_out");
+    struct outcome o = run("HSHM_SEGMENT=full HSHM_SIZE=32M HSHM_FULL=fail MOST=33554432",
+                           "prog_settings memory_runs_out");
     cr_assert_eq(o.status, 0, "%s", o.err);
     said(o, "segment full is full", "HSHM_SIZE");
 }
@@ -96,7 +96,7 @@ Test(settings, a_full_segment_is_continued_privately)
 
 Test(settings, a_member_has_a_limit_of_its_own)
 {
-    struct outcome o = run("HSHM_SEGMENT=part HSHM_SIZE=320M HSHM_MEMBER_SIZE=10%",
+    struct outcome o = run("HSHM_SEGMENT=part HSHM_SIZE=320M HSHM_MEMBER_SIZE=10% MOST=33554432",
                            "prog_settings memory_runs_out");
     cr_assert_eq(o.status, 0, "%s", o.err);
     said(o, "HSHM_MEMBER_SIZE", NULL);
