@@ -81,7 +81,9 @@ EXPORT void *dlsym(void *library, const char *name)
     char *copy = calloc(1, 300000); /* dlerror's buffer does so, too; large: it takes a lock */
     if (copy)
         strcpy(copy, name);
-    free(calloc(1, 64)); /* small: it may come from where the first calls are served */
+    /* Small: it may come from where the first calls are served, and goes back later. */
+    static void *kept;
+    free(__atomic_exchange_n(&kept, calloc(1, 64), __ATOMIC_ACQ_REL));
     void *symbol = real(library, copy ? copy : name);
     free(copy);
     return symbol;
