@@ -83,7 +83,10 @@ EXPORT void *dlsym(void *library, const char *name)
         strcpy(copy, name);
     /* Small: it may come from where the first calls are served, and goes back later. */
     static void *kept;
-    free(__atomic_exchange_n(&kept, calloc(1, 64), __ATOMIC_ACQ_REL));
+    void *small = calloc(1, 64);
+    if (!small)
+        abort();
+    free(__atomic_exchange_n(&kept, small, __ATOMIC_ACQ_REL));
     void *symbol = real(library, copy ? copy : name);
     free(copy);
     return symbol;
