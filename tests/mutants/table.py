@@ -94,25 +94,23 @@ mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserv
 
 # ---- runs and chunks -----------------------------------------------------------------------------------
 F, T = "allocators/run.c", "process/test_malloc_family:"
-mutant(F, "runs are found that are not free", "n - have < have ? n - have : have", "1", "process/test_malloc_family")
+mutant(F, "runs are found that are not free", "        free &= free >> step;", "        free |= free >> step;", "unit/test_threads")
 mutant(F, "runs grow into what is used", "if ((free & want) != want)", "if (!(free & want))", T + "realloc_keeps")
 mutant(F, "runs begin anywhere", "return starts & every[__builtin_ctz(align)];", "return starts & (every[__builtin_ctz(align)] | 1 | starts);", T + "every_alignment")
 mutant(F, "free slices are not looked at again", "    else\n        purge_later(h, c);\n}", "}", "process/test_memory:free_memory_goes_back")
 mutant(F, "free memory does not age", "info->aged = info->idle;", "info->aged = 0;", "process/test_memory:free_memory_goes_back")
 mutant(F, "HSHM_PURGE_DELAY=-1 is no delay", "if ((h->purge_delay_ms < 0 && !all) || !m->purge_head)", "if (!m->purge_head)", "process/test_memory:free_memory_goes_back")
 F = "allocators/chunk.c"
-mutant(F, "slices of a huge block are taken for zero", "put_release(slice_dirty, d->dirty, UINT16_MAX);", ";", "process/test_malloc_family:calloc_gives")
-mutant(F, "chunks in the way are not given back", "        word_change(h, first + n, CHUNK_PART, WORD_FREE);\n    }\n    hint_lower(h, first);", "    }\n    hint_lower(h, first);", "process/test_full")
+mutant(F, "slices of a huge block are taken for zero", "put_release(slice_dirty, d->dirty, UINT16_MAX);", ";", "process/test_malloc_family:what_a_huge")
+mutant(F, "chunks in the way are not given back", "        word_change(h, first + n, CHUNK_PART, WORD_FREE);\n    }\n    hint_lower(h, first);", "    }\n    hint_lower(h, first);", "process/test_malloc_family:huge_blocks_lose")
 mutant(F, "nothing is adopted", "if (get(h->header->orphans) == 0)", "if (1)", "process/test_many:the_free_memory_of_the_dead")
 mutant(F, "a huge block being taken apart does not say how far", "            LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n));\n        head =", "            LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n + 1));\n        head =", "process/test_every_instruction")
 
 # ---- large blocks -----------------------------------------------------------------------------------
 F = "allocators/large.c"
 mutant(F, "a huge block is zero whoever had it", "zero &= get(h->chunks[first + i].dirty) == DIRT_NONE;", ";", "process/test_malloc_family:calloc_gives")
-mutant(F, "a large block is freed twice", "    if ((stamp & 0xff) != LARGE_LIVE)\n        return false;", "", "process/test_damage:a_block_freed_twice")
-mutant(F, "an owner is not told what others freed", "        fetch_or(chunk_pending, h->chunks[c].pending,\n                 UINT64_C(1) << (slice_index(h, d) % CHUNK_SLICES));\n        if (slot < MEMBER_MAX)", "        if (0)", "process/test_one_heap")
-mutant(F, "a huge block keeps what it shrank by", "        chunk_release_run(h, first + n, have - n);", "        ;", "process/test_full")
-mutant(F, "a growing block is not charged", "    if (!commit_range(h, off + old, bytes - old, commit_at_once(h, bytes), NULL)) {", "    if (0) {", "process/test_one_heap")
+mutant(F, "an owner is not told what others freed", "        fetch_or(chunk_pending, h->chunks[c].pending,\n                 UINT64_C(1) << (slice_index(h, d) % CHUNK_SLICES));\n        if (slot < MEMBER_MAX)", "        if (0)", "process/test_death:large_blocks_that")
+mutant(F, "a huge block keeps what it shrank by", "        chunk_release_run(h, first + n, have - n);", "        ;", "process/test_malloc_family:huge_blocks_lose")
 
 # ---- the dead ------------------------------------------------------------------------------------------
 F, T = "allocators/recover.c", "process/test_death"
@@ -121,16 +119,15 @@ mutant(F, "what the dead had is not marked", "        if (get(kept->bits[i]) != 
 mutant(F, "lists of the dead do not count", "        records_each(h, dead, record_unmark, NULL);", "        ;", "process/test_many:the_free_memory_of_the_dead")
 mutant(F, "the stopped are dead", "    if (os_lock_held(fd, LOCK_MEMBER(slot))) {", "    if (0) {", T)
 mutant(F, "HSHM_EXIT=reclaim keeps large blocks", "(!dead->reclaim || block_is_registered(h, d, slice_off(h, d))))", "true)", "process/test_many:what_processes_leave")
-mutant(F, "HSHM_EXIT=reclaim keeps pages", "return !dead->reclaim || get(d->registered) != 0;", "return true;", "process/test_many:what_processes_leave")
 mutant(F, "nobody says whose a full segment is", "fetch_add(kept_members, h->header->kept_members, 1);", ";", "process/test_many:a_full_segment_says")
-mutant("allocators/adopt.c", "a legacy stays marked", "return fetch_and(kept_forget, kept->bits[block / 64], ~bit) & bit;", "return get(kept->bits[block / 64]) & bit;", T)
-mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n    }\n}", "            ;\n    }\n}", "process/test_one_heap")
+mutant("allocators/adopt.c", "a legacy stays marked", "return fetch_and(kept_forget, kept->bits[block / 64], ~bit) & bit;", "return get(kept->bits[block / 64]) & bit;", "process/test_many:the_free_memory_of_the_dead")
+mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n    }\n}", "            ;\n    }\n}", "process/test_death:large_blocks_that")
 mutant("allocators/os.c", "children keep the lock of their parent", "    if (!for_children)\n        os_advise", "    if (0)\n        os_advise", T)
 
 # ---- the segment's file --------------------------------------------------------------------------------
 F = "allocators/segment.c"
 mutant(F, "others may write to it", "if (f->mode & 022 & ~c->mode)", "if (0)", "process/test_damage:a_file_that_others")
-mutant(F, "its size does not matter", "if (file_bytes != header->window)", "if (0)", "process/test_damage:a_truncated_file")
+mutant(F, "its size does not matter", "if (file_bytes != header->window && file_bytes != header->window + GPU_AREA_BYTES)", "if (0)", "process/test_damage:a_truncated_file")
 mutant(F, "the last one leaves the file", "    if (!needed)\n        segment_remove_if_idle(h->path, slot);", "    (void)needed;", "process/test_last_exit:members_that_end_together")
 mutant(F, "a joiner does not look again", "bool removed = get_acquire(h->header->state) != SEG_LIVE ||", "bool removed = 0 &&", "process/test_last_exit:those_who_come")
 mutant(F, "links are followed", "long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);\n        if (fd >= 0) {", "long fd = os_open(h->path, O_RDWR | O_NONBLOCK, 0);\n        if (fd >= 0) {", "process/test_damage:what_is_no_plain_file")

@@ -228,6 +228,35 @@ static void calloc_gives_zeros_also_in_used_memory(void)
     }
 }
 
+static void what_a_huge_block_left_is_not_zero(void)
+{
+    for (int round = 0; round < 3; round++) {
+        char *huge = malloc(24u << 20), *p[100];
+        memset(huge, 0xff, 24u << 20);
+        free(huge);
+        for (int i = 0; i < 100; i++) {
+            expect((p[i] = calloc(1, 200000)));
+            for (size_t at = 0; at < 200000; at++)
+                expect(p[i][at] == 0);
+        }
+        for (int i = 0; i < 100; i++)
+            free(p[i]);
+    }
+}
+
+/* In a window of 1,024 chunks: what each round loses is missed soon. */
+static void huge_blocks_lose_no_chunk(void)
+{
+    for (int i = 0; i < 2000; i++) {
+        char *hole = malloc(4u << 20), *wall = malloc(4u << 20), *p = malloc(40u << 20);
+        expect(hole && wall && p);
+        free(hole);
+        char *larger = malloc(8u << 20); /* does not fit in the hole */
+        expect(larger && (p = realloc(p, 8u << 20)));
+        free(larger), free(p), free(wall);
+    }
+}
+
 static void realloc_keeps_the_bytes(void)
 {
     unsigned seed = 1;
@@ -414,6 +443,8 @@ static const struct check checks[] = {
     CHECK(free_keeps_errno),
     CHECK(success_leaves_errno_alone),
     CHECK(calloc_gives_zeros_also_in_used_memory),
+    CHECK(what_a_huge_block_left_is_not_zero),
+    CHECK(huge_blocks_lose_no_chunk),
     CHECK(realloc_keeps_the_bytes),
     CHECK(all_of_the_usable_size_is_ours_to_use),
     CHECK(pointers_of_libc_are_freed_and_resized),
