@@ -102,6 +102,19 @@ long os_truncate(long fd, uint64_t bytes)
     return os_call(SYS_ftruncate, fd, (long)bytes, 0, 0, 0, 0);
 }
 
+/* Away from the small numbers, which programs count on. */
+long os_move_high(long fd)
+{
+    static const long high[] = { 900, 200, 60 };
+    long moved = -1;
+    for (unsigned i = 0; fd >= 0 && moved < 0 && i < 3; i++)
+        moved = os_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, high[i], 0, 0, 0);
+    if (moved < 0)
+        return fd;
+    os_close(fd);
+    return moved;
+}
+
 long os_chmod(long fd, unsigned mode)
 {
     return os_call(SYS_fchmod, fd, mode, 0, 0, 0, 0);

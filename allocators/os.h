@@ -23,6 +23,7 @@ void os_close(long fd);
 long os_fstat(long fd, struct os_file *out);
 long os_stat(const char *path, struct os_file *out);
 long os_chmod(long fd, unsigned mode);
+long os_move_high(long fd); /* another number for the descriptor */
 long os_memfd(const char *name);
 long os_truncate(long fd, uint64_t bytes);
 long os_unlink(const char *path);

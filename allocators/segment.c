@@ -278,14 +278,27 @@ struct newborn {
     long fd;
     char path[32];       /* /proc/self/fd/N: opens the same file anew */
     char temporary[280]; /* "" if the file is nameless */
+    bool stays_nameless; /* memfd: */
 };
+
+static void newborn_path(struct newborn *n)
+{
+    size_t at = append(n->path, 0, sizeof n->path, "/proc/self/fd/");
+    append_number(n->path, at, sizeof n->path, (uint64_t)n->fd);
+}
 
 static bool newborn_open(struct newborn *n, const char *path, unsigned mode)
 {
     char dir[256];
+    n->temporary[0] = '\0';
+    n->stays_nameless = !path[0];
+    if (n->stays_nameless) {
+        n->fd = os_move_high(os_memfd("hshm"));
+        newborn_path(n);
+        return n->fd >= 0;
+    }
     strcpy(dir, path);
     *strrchr(dir, '/') = '\0';
-    n->temporary[0] = '\0';
     n->fd = os_open(dir[0] ? dir : "/", O_TMPFILE | O_RDWR, mode);
     if (n->fd < 0 && n->fd != -ENOSPC && n->fd != -EACCES && n->fd != -EROFS && n->fd != -ENOENT) {
         size_t at = append(n->temporary, 0, sizeof n->temporary, path);
@@ -297,13 +310,14 @@ static bool newborn_open(struct newborn *n, const char *path, unsigned mode)
         return false;
     if (mode & 077) /* HSHM_MODE lets others in, whatever the umask is */
         os_chmod(n->fd, mode);
-    size_t at = append(n->path, 0, sizeof n->path, "/proc/self/fd/");
-    append_number(n->path, at, sizeof n->path, (uint64_t)n->fd);
+    newborn_path(n);
     return true;
 }
 
 static long newborn_name(struct newborn *n, const char *path)
 {
+    if (n->stays_nameless)
+        return 0;
     return n->temporary[0] ? os_rename_noreplace(n->temporary, path) : os_link_fd(n->fd, path);
 }
 
@@ -323,6 +337,8 @@ static long segment_create(struct heap *h, const struct heap_config *c, struct w
     uint64_t total = 0, available = 0, ram = os_ram_bytes();
     if (!newborn_open(&n, h->path, c->mode))
         return n.fd;
+    if (n.stays_nameless)
+        strcpy(h->path, n.path);
     char dir[256];
     strcpy(dir, h->path);
     *strrchr(dir, '/') = '\0';
@@ -356,7 +372,8 @@ static long segment_create(struct heap *h, const struct heap_config *c, struct w
         if (rc == -EEXIST)
             rc = 0;
     }
-    os_close(n.fd);
+    if (rc < 1 || !n.stays_nameless) /* that has no other way to be opened anew */
+        os_close(n.fd);
     return rc;
 }
 
@@ -451,17 +468,16 @@ bool segment_attach(struct heap *h, const struct heap_config *c, const char **wh
     struct witness w = { NULL };
     h->shared = true;
     *why = "its file cannot be opened or made";
-    if (strncmp(c->name, "memfd:", 6) == 0) {
-        *why = "a segment without a name is not supported yet";
-        return false;
-    }
-    if (!segment_path(c->name, (uint64_t)os_euid(), h->path, sizeof h->path)) {
+    bool nameless = strcmp(c->name, "memfd:") == 0;
+    if (nameless)
+        h->path[0] = '\0';
+    else if (!segment_path(c->name, (uint64_t)os_euid(), h->path, sizeof h->path)) {
         *why = segment_is_unnamed;
         return false;
     }
     enum joined joined = JOIN_AGAIN;
     for (unsigned i = 0; joined == JOIN_AGAIN && i < 10000; i++) {
-        long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+        long fd = nameless ? -ENOENT : os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
         if (fd >= 0) {
             joined = segment_join(h, c, fd, &w, why);
             os_close(fd);
@@ -641,7 +657,7 @@ void segment_leave(struct heap *h)
             MEMBER_STATE(MEMBER_LEAVING, member_epoch(h->member_id), 0)) &&
         awake)
         fetch_add(leavers, h->header->leavers, 1);
-    if (h->header->persist || !h->can_open)
+    if (h->header->persist || !h->can_open || strcmp(h->name, "memfd:") == 0)
         return;
     long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)

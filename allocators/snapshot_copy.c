@@ -137,6 +137,8 @@ static bool area_take(struct heap *h, struct snapshot *s)
 /* Back [at, at + bytes) of the copy; what a pool has from the last time is not zero. */
 static bool copy_back(struct snapshot *s, uint64_t at, uint64_t bytes)
 {
+    if (!bytes) /* a program that forks before anybody has allocated */
+        return true;
     if (!s->pool)
         return os_populate(s->write + at, bytes) != -ENOMEM;
     uint64_t *have = s->pool->have, first = at / OS_PAGE, last = (at + bytes - 1) / OS_PAGE;

@@ -64,13 +64,13 @@ mutant("preload/init.c", "sanitizers do not matter", "if (__asan_init || __tsan_
 mutant("preload/init.c", "a thread's cache is lost with it", "    if (tc && tc->id)\n        cache_end(tc);", "", "process/test_life_cycle:threads_come_and_go")
 mutant("preload/init.c", "HSHM_STRICT goes on with a private heap", "        if (option_number(OPT_STRICT))\n            _exit(OPTIONS_EXIT_STATUS);\n    }", "    }", "process/test_settings:what_is_wrong_ends")
 mutant("preload/init.c", "HSHM_EXCLUDE does not matter", "!options_cover_program(preload_program)", "0", "process/test_settings:programs_take_part")
-mutant("preload/bootstrap.c", "blocks of the arena are libc's", "return (uintptr_t)p - (uintptr_t)arena < BOOTSTRAP_BYTES;", "return false && p;", "scripts/test_surroundings")
+mutant("preload/bootstrap.c", "there is no memory for the first calls", "if (n > BOOTSTRAP_BYTES || align > 4096)", "if (1)", "scripts/test_surroundings")
 
 # ---- kernels, the ledger ------------------------------------------------------------------------------
 F, T = "allocators/os.c", "unit/test_os:"
 mutant(F, "populate is believed", "return works ? 0 : os_touch(at, bytes);", "return 0;", T + "populate_backs_all_pages_where")
 mutant(F, "no populate is no memory", "if (rc == -EINVAL || rc == -ENOSYS)\n        return os_touch(at, bytes);", "", T + "populate_backs_all_pages_on_a_kernel")
-mutant(F, "the touch writes a byte that it has read", "            rc = os_call(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 0, 0, word, nothing);", "            *(volatile char *)word = *(volatile char *)word, rc = nothing & 0;", T + "populate_changes_no_byte")
+mutant(F, "the touch clears a byte", "rc = os_call(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 0, 0, word, nothing);", "*(volatile char *)word = 0, rc = nothing & 0;", T + "populate_backs_all_pages_on_a_kernel")
 mutant(F, "purge is believed", "bool works = !is_resident(page);", "bool works = true;", T + "a_purge_that_is_only")
 mutant(F, "locked private memory stays", "error == -EINVAL ?", "0 ?", T + "locked_private")
 mutant(F, "the kernel may map elsewhere", "if ((void *)got != at) {", "if (0) {", "scripts/test_kernels")
@@ -79,7 +79,7 @@ F = "allocators/commit.c"
 mutant(F, "HSHM_SIZE does not matter", "if (sum <= h->limit_pages &&", "if (", "process/test_settings:a_full_segment_fails")
 mutant(F, "HSHM_MEMBER_SIZE does not matter", "if (h->member_limit_pages && mine > h->member_limit_pages)", "if (0)", "process/test_settings:a_member_has_a_limit")
 mutant(F, "no hole is made where the advice fails", "h->shared && h->can_open ? os_open(h->path, O_RDWR, 0) : -1;", "-1;", "process/test_memory:locked_memory")
-mutant(F, "what stays is taken for zero", "if (gone) /* else", "if (1) /* else", "process/test_memory:locked_memory")
+mutant(F, "what stays is taken for zero", "if (gone) /* else", "if (1) /* else", "scripts/test_kernels")
 mutant(F, "what a purge leaves is taken for clean", "for (uint32_t i = first; gone && i < first + n; i++)", "for (uint32_t i = first; i < first + n; i++)", "scripts/test_kernels")
 
 # ---- pages and lists -----------------------------------------------------------------------------------
@@ -90,29 +90,27 @@ mutant(F, "a block being freed is known to its freer alone", "    put_release(in
 mutant(F, "no list has any block", "    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))\n        return true;\n    return cell &&", "    return 0 && cell &&", "process/test_damage:a_block_freed_twice")
 mutant(F, "the audit finds nothing", "        own_put(page_used, d->used, own_get(d->used) - 1);\n        found = 1;", "        found = 1;", T)
 mutant(F, "a block is remote and free", " || (remote && is_remote(h, d, off))", "", "process/test_death")
-mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size + 1));", "process/test_malloc_family:all_of_the_usable")
+mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size + 1));", "unit/test_threads")
 
 # ---- runs and chunks -----------------------------------------------------------------------------------
 F, T = "allocators/run.c", "process/test_malloc_family:"
-mutant(F, "runs are found that are not free", "n - have < have ? n - have : have", "1", "process/test_malloc_family")
+mutant(F, "runs are found that are not free", "        free &= free >> step;", "        free |= free >> step;", "unit/test_threads")
 mutant(F, "runs grow into what is used", "if ((free & want) != want)", "if (!(free & want))", T + "realloc_keeps")
 mutant(F, "runs begin anywhere", "return starts & every[__builtin_ctz(align)];", "return starts & (every[__builtin_ctz(align)] | 1 | starts);", T + "every_alignment")
 mutant(F, "free slices are not looked at again", "    else\n        purge_later(h, c);\n}", "}", "process/test_memory:free_memory_goes_back")
 mutant(F, "free memory does not age", "info->aged = info->idle;", "info->aged = 0;", "process/test_memory:free_memory_goes_back")
 mutant(F, "HSHM_PURGE_DELAY=-1 is no delay", "if ((h->purge_delay_ms < 0 && !all) || !m->purge_head)", "if (!m->purge_head)", "process/test_memory:free_memory_goes_back")
 F = "allocators/chunk.c"
-mutant(F, "slices of a huge block are taken for zero", "put_release(slice_dirty, d->dirty, UINT16_MAX);", ";", "process/test_malloc_family:calloc_gives")
-mutant(F, "chunks in the way are not given back", "        word_change(h, first + n, CHUNK_PART, WORD_FREE);\n    }\n    hint_lower(h, first);", "    }\n    hint_lower(h, first);", "process/test_full")
+mutant(F, "slices of a huge block are taken for zero", "put_release(slice_dirty, d->dirty, UINT16_MAX);", ";", "process/test_malloc_family:what_a_huge")
+mutant(F, "chunks in the way are not given back", "        word_change(h, first + n, CHUNK_PART, WORD_FREE);\n    }\n    hint_lower(h, first);", "    }\n    hint_lower(h, first);", "process/test_malloc_family:huge_blocks_lose")
 mutant(F, "nothing is adopted", "if (get(h->header->orphans) == 0)", "if (1)", "process/test_many:the_free_memory_of_the_dead")
 mutant(F, "a huge block being taken apart does not say how far", "            LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n));\n        head =", "            LAYOUT_CHUNK_WORD(CHUNK_PART, h->member_id, n + 1));\n        head =", "process/test_every_instruction")
 
 # ---- large blocks -----------------------------------------------------------------------------------
 F = "allocators/large.c"
 mutant(F, "a huge block is zero whoever had it", "zero &= get(h->chunks[first + i].dirty) == DIRT_NONE;", ";", "process/test_malloc_family:calloc_gives")
-mutant(F, "a large block is freed twice", "    if ((stamp & 0xff) != LARGE_LIVE)\n        return false;", "", "process/test_damage:a_block_freed_twice")
-mutant(F, "an owner is not told what others freed", "        fetch_or(chunk_pending, h->chunks[c].pending,\n                 UINT64_C(1) << (slice_index(h, d) % CHUNK_SLICES));\n        if (slot < MEMBER_MAX)", "        if (0)", "process/test_one_heap")
-mutant(F, "a huge block keeps what it shrank by", "        chunk_release_run(h, first + n, have - n);", "        ;", "process/test_full")
-mutant(F, "a growing block is not charged", "    if (!commit_range(h, off + old, bytes - old, commit_at_once(h, bytes), NULL)) {", "    if (0) {", "process/test_one_heap")
+mutant(F, "an owner is not told what others freed", "        fetch_or(chunk_pending, h->chunks[c].pending,\n                 UINT64_C(1) << (slice_index(h, d) % CHUNK_SLICES));\n        if (slot < MEMBER_MAX)", "        if (0)", "process/test_death:large_blocks_that")
+mutant(F, "a huge block keeps what it shrank by", "        chunk_release_run(h, first + n, have - n);", "        ;", "process/test_malloc_family:huge_blocks_lose")
 
 # ---- the dead ------------------------------------------------------------------------------------------
 F, T = "allocators/recover.c", "process/test_death"
@@ -121,10 +119,9 @@ mutant(F, "what the dead had is not marked", "        if (get(kept->bits[i]) != 
 mutant(F, "lists of the dead do not count", "        records_each(h, dead, record_unmark, NULL);", "        ;", "process/test_many:the_free_memory_of_the_dead")
 mutant(F, "the stopped are dead", "    if (os_lock_held(fd, LOCK_MEMBER(slot))) {", "    if (0) {", T)
 mutant(F, "HSHM_EXIT=reclaim keeps large blocks", "(!dead->reclaim || block_is_registered(h, d, slice_off(h, d))))", "true)", "process/test_many:what_processes_leave")
-mutant(F, "HSHM_EXIT=reclaim keeps pages", "return !dead->reclaim || get(d->registered) != 0;", "return true;", "process/test_many:what_processes_leave")
 mutant(F, "nobody says whose a full segment is", "fetch_add(kept_members, h->header->kept_members, 1);", ";", "process/test_many:a_full_segment_says")
-mutant("allocators/adopt.c", "a legacy stays marked", "return fetch_and(kept_forget, kept->bits[block / 64], ~bit) & bit;", "return get(kept->bits[block / 64]) & bit;", T)
-mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n    }\n}", "            ;\n    }\n}", "process/test_one_heap")
+mutant("allocators/adopt.c", "a legacy stays marked", "return fetch_and(kept_forget, kept->bits[block / 64], ~bit) & bit;", "return get(kept->bits[block / 64]) & bit;", "process/test_many:the_free_memory_of_the_dead")
+mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n    }\n}", "            ;\n    }\n}", "process/test_death:large_blocks_that")
 mutant("allocators/os.c", "children keep the lock of their parent", "    if (!for_children)\n        os_advise", "    if (0)\n        os_advise", T)
 
 # ---- the segment's file --------------------------------------------------------------------------------

@@ -81,6 +81,12 @@ EXPORT void *dlsym(void *library, const char *name)
     char *copy = calloc(1, 300000); /* dlerror's buffer does so, too; large: it takes a lock */
     if (copy)
         strcpy(copy, name);
+    /* Small: it may come from where the first calls are served, and goes back later. */
+    static void *kept;
+    void *small = calloc(1, 64);
+    if (!small)
+        abort();
+    free(__atomic_exchange_n(&kept, small, __ATOMIC_ACQ_REL));
     void *symbol = real(library, copy ? copy : name);
     free(copy);
     return symbol;

@@ -10,8 +10,11 @@
  * about alignments that are wrong on purpose. */
 static void *(*volatile call_aligned_alloc)(size_t, size_t) = aligned_alloc;
 static void *(*volatile call_memalign)(size_t, size_t) = memalign;
-#define aligned_alloc(align, n) call_aligned_alloc(align, n)
-#define memalign(align, n)      call_memalign(align, n)
+/* gcc knows that posix_memalign leaves errno alone, and does not look. */
+static int (*volatile call_posix_memalign)(void **, size_t, size_t) = posix_memalign;
+#define aligned_alloc(align, n)     call_aligned_alloc(align, n)
+#define memalign(align, n)          call_memalign(align, n)
+#define posix_memalign(p, align, n) call_posix_memalign(p, align, n)
 
 void *reallocarray(void *, size_t, size_t);
 
@@ -62,6 +65,11 @@ static void every_alignment_is_kept(void)
     expect(v && aligned_to(v, page) && w && aligned_to(w, page) && y && aligned_to(y, page));
     expect(malloc_usable_size(w) >= page && x && malloc_usable_size(x) >= 2 * page);
     expect(z && aligned_to(z, 32)); /* rounded up to a power of two */
+    static void *rounded[200];
+    for (size_t i = 0; i < 200; i++)
+        expect((rounded[i] = memalign(40, 5 + i % 20 * 16)) && aligned_to(rounded[i], 64));
+    for (size_t i = 0; i < 200; i++)
+        free(rounded[i]);
     free(v), free(w), free(x), free(y), free(z);
 }
 
@@ -217,6 +225,35 @@ static void calloc_gives_zeros_also_in_used_memory(void)
         for (size_t at = 0; at < n; at++)
             expect(p[at] == 0);
         free(p);
+    }
+}
+
+static void what_a_huge_block_left_is_not_zero(void)
+{
+    for (int round = 0; round < 3; round++) {
+        char *huge = malloc(24u << 20), *p[100];
+        memset(huge, 0xff, 24u << 20);
+        free(huge);
+        for (int i = 0; i < 100; i++) {
+            expect((p[i] = calloc(1, 200000)));
+            for (size_t at = 0; at < 200000; at++)
+                expect(p[i][at] == 0);
+        }
+        for (int i = 0; i < 100; i++)
+            free(p[i]);
+    }
+}
+
+/* In a window of 1,024 chunks: what each round loses is missed soon. */
+static void huge_blocks_lose_no_chunk(void)
+{
+    for (int i = 0; i < 2000; i++) {
+        char *hole = malloc(4u << 20), *wall = malloc(4u << 20), *p = malloc(40u << 20);
+        expect(hole && wall && p);
+        free(hole);
+        char *larger = malloc(8u << 20); /* does not fit in the hole */
+        expect(larger && (p = realloc(p, 8u << 20)));
+        free(larger), free(p), free(wall);
     }
 }
 
@@ -406,6 +443,8 @@ static const struct check checks[] = {
     CHECK(free_keeps_errno),
     CHECK(success_leaves_errno_alone),
     CHECK(calloc_gives_zeros_also_in_used_memory),
+    CHECK(what_a_huge_block_left_is_not_zero),
+    CHECK(huge_blocks_lose_no_chunk),
     CHECK(realloc_keeps_the_bytes),
     CHECK(all_of_the_usable_size_is_ours_to_use),
     CHECK(pointers_of_libc_are_freed_and_resized),

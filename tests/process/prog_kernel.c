@@ -3,6 +3,7 @@
  *   prog_kernel old PROGRAM ...    as before 4.17 and 5.14: MAP_FIXED_NOREPLACE means nothing, the
  *                                  address is a hint, and MADV_POPULATE_WRITE is not known
  *   prog_kernel liar PROGRAM ...   advice that is not known succeeds, as under qemu-user
+ *   prog_kernel stingy PROGRAM ... as liar, and files get no holes either
  *   prog_kernel old probe          does it seem so from inside?  (liar probe, too)
  *
  * $PRELOADED, if set, becomes the program's LD_PRELOAD: we ourselves have none. */
@@ -25,7 +26,7 @@
 #define LOAD(at)  BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (at))
 #define RETURN(x) BPF_STMT(BPF_RET | BPF_K, (x))
 
-static void filter(int liar)
+static void filter(int liar, int stingy)
 {
     unsigned answer = SECCOMP_RET_ERRNO | (liar ? 0 : EINVAL);
     struct sock_filter program[] = {
@@ -37,6 +38,8 @@ static void filter(int liar)
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, liar ? MADV_REMOVE : 9999, 0, 1),
         RETURN(answer),
         RETURN(SECCOMP_RET_ALLOW),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, stingy ? SYS_fallocate : 9999, 0, 1),
+        RETURN(SECCOMP_RET_ERRNO | EOPNOTSUPP),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, liar ? 9999 : SYS_mmap, 0, 3),
         LOAD(ARG(3)),
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, NOREPLACE, 0, 1),
@@ -91,12 +94,12 @@ static int trace(pid_t first)
 int main(int argc, char **argv)
 {
     expect(argc > 2);
-    int liar = strcmp(argv[1], "liar") == 0;
+    int stingy = strcmp(argv[1], "stingy") == 0, liar = stingy || strcmp(argv[1], "liar") == 0;
     pid_t child = fork();
     if (child == 0) {
         expect(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
         raise(SIGSTOP);
-        filter(liar);
+        filter(liar, stingy);
         if (strcmp(argv[2], "probe") == 0)
             _exit(probe(liar));
         if (getenv("PRELOADED"))

@@ -198,7 +198,7 @@ static void threads_come_and_go_and_memory_stays_flat(void)
             used = in_use();
         }
     }
-    expect(mallinfo2().arena < held + (8u << 20));
+    expect(mallinfo2().arena < held + (1u << 20));
     expect(in_use() < used + 20000);
 }
 

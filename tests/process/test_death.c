@@ -199,6 +199,21 @@ Test(death, remote_free_to_dead_owner_is_adopted)
     cr_assert_eq(puppet_quit(&b), 0);
 }
 
+/* Ten times what the segment has: the living owner takes back what the other has freed. */
+Test(death, large_blocks_that_another_member_freed_are_allocated_again)
+{
+    struct puppet a = puppet_start("back", ""), b = puppet_start("back", "");
+    for (int round = 0; round < 100; round++) {
+        uint64_t at[20];
+        for (int i = 0; i < 20; i++)
+            cr_assert((at[i] = ask(&a, "m 300000")) != 0, "round %d: %s", round, puppet_said(&a));
+        for (int i = 0; i < 20; i++)
+            cr_assert_eq(ask(&b, "f %#lx", at[i]), 1, "%s", puppet_said(&b));
+    }
+    cr_assert_eq(puppet_quit(&a), 0);
+    cr_assert_eq(puppet_quit(&b), 0);
+}
+
 Test(death, a_stopped_member_is_never_declared_dead)
 {
     struct puppet a = puppet_start("stopped", "HSHM_EXIT=reclaim"), b = puppet_start("stopped", "");

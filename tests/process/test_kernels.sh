@@ -40,6 +40,8 @@ for kind in old liar; do
         done
     done
 done
+# Memory that cannot be given back at all is not zero.
+check stingy_kernel/calloc_gives_zeros_also_in_used_memory on stingy kernels prog_family calloc_gives_zeros_also_in_used_memory
 COMMIT=reserve check old_kernel/large_blocks_are_reserved on old kernels prog_family realloc_keeps_the_bytes
 
 # A full file system is ENOMEM and not SIGBUS there, too.

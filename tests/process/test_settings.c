@@ -65,8 +65,8 @@ Test(settings, programs_take_part_by_name)
 
 Test(settings, a_full_segment_fails)
 {
-    struct outcome o =
-        run("HSHM_SEGMENT=full HSHM_SIZE=32M HSHM_FULL=fail", "prog_settings memory_runs_out");
+    struct outcome o = run("HSHM_SEGMENT=full HSHM_SIZE=32M HSHM_FULL=fail MOST=33554432",
+                           "prog_settings memory_runs_out");
     cr_assert_eq(o.status, 0, "%s", o.err);
     said(o, "segment full is full", "HSHM_SIZE");
 }
@@ -96,7 +96,7 @@ Test(settings, a_full_segment_is_continued_privately)
 
 Test(settings, a_member_has_a_limit_of_its_own)
 {
-    struct outcome o = run("HSHM_SEGMENT=part HSHM_SIZE=320M HSHM_MEMBER_SIZE=10%",
+    struct outcome o = run("HSHM_SEGMENT=part HSHM_SIZE=320M HSHM_MEMBER_SIZE=10% MOST=33554432",
                            "prog_settings memory_runs_out");
     cr_assert_eq(o.status, 0, "%s", o.err);
     said(o, "HSHM_MEMBER_SIZE", NULL);
@@ -164,12 +164,24 @@ Test(settings, names_are_expanded)
     said(o, "HSHM_SEGMENT=n-%{JOB_OF_NOBODY}", "not set");
 }
 
-Test(settings, a_segment_without_a_name_is_refused)
+/* Only children can come to it: what they make after the fork is at the same address in both. */
+Test(settings, a_segment_without_a_name_is_shared_with_children)
 {
-    struct outcome o = run("HSHM_SEGMENT=memfd:", "prog_settings is_served");
-    cr_assert_eq(o.status, 0);
-    said(o, "memfd:", "private heap");
-    cr_assert_neq(shell("ls /dev/shm | grep memfd").status, 0);
+    static const char *const checks[] = {
+        "prog_settings is_served",
+        "prog_settings a_child_works",
+        "prog_fork a_child_sees_the_heap_as_it_was",
+        "prog_fork blocks_made_after_the_fork_are_shared_both_ways",
+        "prog_fork grandchildren_inherit_what_their_parent_had",
+        "prog_fork a_parent_may_be_gone_before_its_child",
+        "prog_memory a_program_may_close_every_descriptor",
+        "prog_memory a_program_without_descriptors_goes_on",
+    };
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        assert_ran(run("HSHM_SEGMENT=memfd: HSHM_SIZE=1G", "%s", checks[i]));
+    struct outcome o = run("HSHM_SEGMENT=memfd: HSHM_STATS=exit", "prog_settings nothing");
+    said(o, "\"segment\":\"memfd:\",\"shared\":true", NULL);
+    cr_assert_neq(shell("ls /dev/shm | grep hshm").status, 0);
 }
 
 /* ---- strictness, files, statistics ----------------------------------------------------------------- */

@@ -34,6 +34,13 @@ for order in "$other:$TEST_PRELOAD" "$TEST_PRELOAD:$other"; do
     done
 done
 
+# Where all is libc's, the look for its malloc asks for memory before there is any.
+for order in "$other:$TEST_PRELOAD" "$TEST_PRELOAD:$other"; do
+    side=$([ "${order%%:*}" = "$other" ] && echo before || echo after)
+    check "an_interposer_${side}_us_in_a_program_that_keeps_libcs_malloc" "" \
+        env LD_PRELOAD="$order" HSHM_ALLOCATOR=malloc "$TEST_BIN/prog_settings" threads_work
+done
+
 # ---- libraries with thread-local storage of their own ----------------------------------------------
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
     printf '__thread int tls%d[300] = { %d };\nint get%d(void) { return tls%d[0]++; }\n' $i $i $i $i > tls$i.c
