@@ -174,10 +174,12 @@ $(B)/tests/process/test_%: $(O)/tests/process/test_%.o
 	@mkdir -p $(@D)
 	$(link) $< -lcriterion -o $@
 # These are members themselves, and step through or count what the core does.
-$(B)/tests/process/test_every_instruction: $(O)/tests/process/test_every_instruction.o $(call objects,$(CORE_SRC))
+$(addprefix $(B)/tests/process/test_,every_instruction every_call): \
+$(B)/tests/process/%: $(O)/tests/process/%.o $(call objects,$(CORE_SRC))
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) -lcriterion -o $@
-$(B)/tests/process/test_every_site: $(O)/tests/process/test_every_site.o \
+# The same code, which says at each shared write what it is.
+$(B)/tests/process/test_every_site: $(O)/sites/tests/process/test_every_site.o \
                                     $(patsubst %.c,$(O)/sites/%.o,$(CORE_SRC))
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) -lcriterion -o $@

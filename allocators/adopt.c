@@ -15,11 +15,9 @@
 /* A dead freer may have had a block of this page in hand: see page_audit(). */
 static void pool_audit(struct heap *h, struct slice *d)
 {
-    uint64_t off = get_acquire(d->audit);
-    if (block_is_in(h, d, off) && page_block_index(d, off) < get(d->capacity) &&
-        link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off))
+    uint64_t off = swap(page_audited, d->audit, 0);
+    if (off && block_is_lost(h, d, off))
         kept_forget(h, d, off);
-    put_release(page_audited, d->audit, 0);
 }
 
 /* Have all legacies of a page with PAGE_BITS been freed?  One that somebody is

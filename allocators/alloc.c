@@ -30,61 +30,78 @@ static uint32_t index_in_chunk(struct heap *h, const struct slice *d, uint32_t c
                                     : slice_index(h, d) % CHUNK_SLICES;
 }
 
-/* Descriptor of the block that starts at 'off'.  NULL and what is wrong: none does;
- * '*near' is what is there instead, if anything.  Without a 'wrong': the segment is damaged. */
-static struct slice *block_find(struct heap *h, uint64_t off, struct slice **near,
-                                const char **wrong)
+struct block {
+    struct slice *d;    /* NULL: no page or large block is there */
+    uint64_t off, word; /* word: of its chunk */
+    const char *wrong;  /* why no block starts there; NULL: one does */
+    bool damaged;       /* that is what is wrong: the segment is damaged */
+};
+
+static const char *slice_fault(struct heap *h, const struct slice *d, uint64_t off)
 {
-    uint32_t i = (uint32_t)(off >> SLICE_SHIFT), c = chunk_of(i);
-    *near = NULL;
-    *wrong = "a pointer that was never allocated";
-    if (c < h->first_chunk || c >= chunks_high(h))
-        return NULL;
-    uint64_t word = get_acquire(h->chunks[c].word);
-    enum chunk_state state = word_state(word);
-    struct slice *d = inherited_slice(h, off);
-    if (likely(!d)) {
-        *wrong = "memory that is free already";
-        if (state == CHUNK_FREE)
-            return NULL;
-        *wrong = "a pointer into the middle of a large block";
-        if (state == CHUNK_PART)
-            return NULL;
-        d = state == CHUNK_HUGE ? &h->slices[(size_t)c * CHUNK_SLICES] : slice_head(h, i);
+    uint32_t c = (uint32_t)(off >> CHUNK_SHIFT), i = (uint32_t)(off >> SLICE_SHIFT);
+    switch (get(d->kind)) {
+    case SLICE_PAGE:
+        return !page_block_starts(d, off) ? "a pointer into the middle of a block"
+               : page_block_index(d, off) >= get(d->capacity) ? "a block that was never allocated"
+                                                              : NULL;
+    case SLICE_LARGE:
+        return off & (SLICE_BYTES - 1) || i % CHUNK_SLICES != index_in_chunk(h, d, c)
+                   ? "a pointer into the middle of a block"
+                   : NULL;
+    default: return "memory that is free already";
     }
-    *wrong = "memory that is free already";
-    if (get(d->kind) != SLICE_PAGE && get(d->kind) != SLICE_LARGE)
-        return NULL;
-    if (unlikely(get(d->kind) == SLICE_PAGE ? !page_is_sound(d)
-                                            : !block_is_inherited(h, d) &&
-                                                  !large_is_sound(h, d, slice_index(h, d), word))) {
-        damage_segment(h, "the descriptor of a page or block", (char *)d - (char *)h->header);
-        *wrong = NULL;
-        return NULL;
-    }
-    *near = d;
-    *wrong = "a pointer into the middle of a block";
-    if (get(d->kind) == SLICE_LARGE)
-        return off & (SLICE_BYTES - 1) || i % CHUNK_SLICES != index_in_chunk(h, d, c) ? NULL : d;
-    if (!page_block_starts(d, off))
-        return NULL;
-    *wrong = "a block that was never allocated";
-    return page_block_index(d, off) < get(d->capacity) ? d : NULL;
 }
 
-/* The same, and the end of the program if none does.  'call' is what it called.  NULL: the
- * segment is damaged. */
+static struct block block_find(struct heap *h, const void *p)
+{
+    struct block b = { .off = off_of(h, p) };
+    uint32_t i = (uint32_t)(b.off >> SLICE_SHIFT), c = chunk_of(i);
+    if (c < h->first_chunk || c >= chunks_high(h)) {
+        b.wrong = "a pointer that was never allocated";
+        return b;
+    }
+    b.word = get_acquire(h->chunks[c].word);
+    enum chunk_state state = word_state(b.word);
+    struct slice *d = inherited_slice(h, b.off);
+    if (unlikely(!d && (state == CHUNK_FREE || state == CHUNK_PART))) {
+        b.wrong = state == CHUNK_FREE ? "memory that is free already"
+                                      : "a pointer into the middle of a large block";
+        return b;
+    }
+    if (likely(!d))
+        d = state == CHUNK_HUGE ? &h->slices[(size_t)c * CHUNK_SLICES] : slice_head(h, i);
+    if (unlikely(get(d->kind) == SLICE_PAGE ? !page_is_sound(d)
+                 : get(d->kind) == SLICE_LARGE
+                     ? !block_is_inherited(h, d) && !large_is_sound(h, d, slice_index(h, d), b.word)
+                     : false)) {
+        b.wrong = "the descriptor of a page or block";
+        b.damaged = true;
+        damage_segment(h, b.wrong, (char *)d - (char *)h->header);
+        return b;
+    }
+    b.wrong = slice_fault(h, d, b.off);
+    if (get(d->kind) == SLICE_PAGE || get(d->kind) == SLICE_LARGE)
+        b.d = d;
+    return b;
+}
+
+static _Noreturn void block_damaged(struct heap *h, const struct block *b, const char *call,
+                                    const char *wrong)
+{
+    if (b->d)
+        damage_block(h, b->d, b->off, call, wrong);
+    damage_pointer(h, b->off, call, wrong);
+}
+
+/* Descriptor of the block that starts at p; ends the program if none does.  'call' is
+ * what the program called.  NULL: the segment is damaged. */
 static struct slice *block_at(struct heap *h, const void *p, const char *call)
 {
-    struct slice *near;
-    const char *wrong;
-    uint64_t off = off_of(h, p);
-    struct slice *d = block_find(h, off, &near, &wrong);
-    if (likely(d != NULL) || !wrong)
-        return d;
-    if (near)
-        damage_block(h, near, off, call, wrong);
-    damage_pointer(h, off, call, wrong);
+    struct block b = block_find(h, p);
+    if (unlikely(b.wrong != NULL && !b.damaged))
+        block_damaged(h, &b, call, b.wrong);
+    return b.d;
 }
 
 /* Does the block look free, and is it?  Of a page whose owner is gone only the marks
@@ -122,12 +139,10 @@ static struct slice *live_block(struct heap *h, const void *p, const char *call,
 
 struct slice *heap_block(struct heap *h, const void *p)
 {
-    struct slice *near;
-    const char *wrong;
-    uint64_t off = off_of(h, p);
-    struct slice *d =
-        off >> SLICE_SHIFT < h->slice_count ? block_find(h, off, &near, &wrong) : NULL;
-    return d && !block_is_inherited(h, d) && !is_free(h, d, off) ? d : NULL;
+    if (off_of(h, p) >> SLICE_SHIFT >= h->slice_count)
+        return NULL;
+    struct block b = block_find(h, p);
+    return !b.wrong && !block_is_inherited(h, b.d) && !is_free(h, b.d, b.off) ? b.d : NULL;
 }
 
 size_t heap_usable_size(struct heap *h, const void *p)
@@ -155,13 +170,13 @@ void heap_relieve(struct heap *h)
     heap_unlock(h, g);
 }
 
-static void release(struct thread_cache *tc, struct slice *d, uint64_t off);
+static void release(struct thread_cache *tc, uint64_t off);
 
 static void release_delayed(struct thread_cache *tc, bool all)
 {
     struct heap *h = tc->heap;
     for (uint64_t off; (off = canary_due(h, all));)
-        release(tc, slice_head(h, (uint32_t)(off >> SLICE_SHIFT)), off);
+        release(tc, off);
 }
 
 static bool relieve(struct thread_cache *tc)
@@ -256,7 +271,7 @@ static void *checked_alloc(struct thread_cache *tc, size_t align, size_t n, bool
     uint64_t off = off_of(tc->heap, block);
     if (canary_arm(tc->heap, off, n))
         return block;
-    release(tc, slice_head(tc->heap, (uint32_t)(off >> SLICE_SHIFT)), off);
+    release(tc, off);
     return NULL;
 }
 
@@ -293,35 +308,69 @@ static struct inflight *step_of(struct thread_cache *tc)
     return &tc->record->step;
 }
 
-static void free_in_page(struct thread_cache *tc, struct slice *d, uint64_t off)
+/* A wrong free is the program's mistake, unless blocks of that chunk went with a
+ * dead owner: then it cannot have known. */
+static void free_is_wrong(struct heap *h, const struct block *b, const char *call,
+                          const char *wrong)
 {
-    struct heap *h = tc->heap;
-    if (unlikely(is_free(h, d, off)))
-        damage_block(h, d, off, NULL, "double free");
-    if (get(d->owner) == tc->id)
-        cache_free(tc, d, off);
-    else
-        page_free_remote(h, step_of(tc), d, off);
+    uint64_t c = b->off >> CHUNK_SHIFT;
+    if (b->damaged)
+        return;
+    if (c < h->first_chunk || c >= chunks_high(h) || !get_acquire(h->chunks[c].went))
+        block_damaged(h, b, call, wrong);
+    damage_gone(h, b->off);
 }
 
-static void release(struct thread_cache *tc, struct slice *d, uint64_t off)
+static enum freed free_in_page(struct thread_cache *tc, const struct block *b)
 {
-    struct heap *h = tc->heap;
-    if (get(d->kind) == SLICE_PAGE)
-        free_in_page(tc, d, off);
-    else if (!large_cache_put(tc, d) && !large_free(h, step_of(tc), d))
-        damage_block(h, d, off, NULL, "double free");
+    if (unlikely(is_free(tc->heap, b->d, b->off))) {
+        free_is_wrong(tc->heap, b, NULL, "double free");
+        return FREED;
+    }
+    if (get(b->d->owner) != tc->id)
+        return page_free_remote(tc->heap, step_of(tc), b->d, b->off, b->word);
+    cache_free(tc, b->d, b->off);
+    return FREED;
 }
 
-static void checked_free(struct thread_cache *tc, struct slice *d, uint64_t off)
+static enum freed release_once(struct thread_cache *tc, const struct block *b)
+{
+    if (unlikely(b->wrong != NULL)) {
+        free_is_wrong(tc->heap, b, "free", b->wrong);
+        return FREED;
+    }
+    if (get(b->d->kind) == SLICE_PAGE)
+        return free_in_page(tc, b);
+    if (!large_cache_put(tc, b->d) && !large_free(tc->heap, step_of(tc), b->d))
+        free_is_wrong(tc->heap, b, NULL, "double free");
+    return FREED;
+}
+
+static void release_block(struct thread_cache *tc, struct block b)
+{
+    enum freed freed;
+    while ((freed = release_once(tc, &b)) == FREED_AGAIN)
+        b = block_find(tc->heap, at_off(tc->heap, b.off));
+    if (unlikely(freed == FREED_GONE))
+        damage_gone(tc->heap, b.off);
+}
+
+static void release(struct thread_cache *tc, uint64_t off)
+{
+    release_block(tc, block_find(tc->heap, at_off(tc->heap, off)));
+}
+
+static void checked_free(struct thread_cache *tc, const struct block *b)
 {
     struct heap *h = tc->heap;
-    if (is_free(h, d, off))
-        damage_block(h, d, off, NULL, "double free");
-    canary_size(h, d, off, "free");
-    canary_poison(h, d, off);
-    if (!canary_delay(h, d, off))
-        release(tc, d, off);
+    if (is_free(h, b->d, b->off)) {
+        free_is_wrong(h, b, NULL, "double free");
+        return;
+    }
+    canary_size(h, b->d, b->off, "free");
+    canary_poison(h, b->d, b->off);
+    if (!canary_delay(h, b->d, b->off))
+        release_block(tc, *b);
     release_delayed(tc, false);
 }
 
@@ -330,7 +379,7 @@ static void deferred_drain(struct thread_cache *tc)
 {
     struct heap *h = tc->heap;
     for (uint64_t off; (off = deferred_take(h));)
-        release(tc, block_at(h, at_off(h, off), "free"), off);
+        release(tc, off);
 }
 
 /* A child has this block of another member too, or is ours and has it: see inherited.h. */
@@ -346,22 +395,23 @@ static bool fork_takes_free(struct thread_cache *tc, struct slice *d, uint64_t o
 void heap_free(struct thread_cache *tc, void *p)
 {
     struct heap *h = tc->heap;
-    uint64_t off = off_of(h, p);
-    struct slice *d = likely(!h->unusable) ? block_at(h, p, "free") : NULL;
-    if (unlikely(!d)) /* it stays: a damaged segment is not written to */
+    if (unlikely(h->unusable)) /* it stays: a damaged segment is not written to */
         return;
-    if (unlikely(block_is_inherited(h, d))) {
-        if (canary_is_on(d) && !link_is_sound(h, link_read(h, p)))
-            canary_size(h, d, off, "free");
-        inherited_free(h, d, off);
-    } else if (unlikely(get(d->registered)) && block_free_taken(h, step_of(tc), d, off)) {
+    struct block b = block_find(h, p);
+    if (unlikely(b.wrong != NULL)) {
+        free_is_wrong(h, &b, "free", b.wrong);
+    } else if (unlikely(block_is_inherited(h, b.d))) {
+        if (canary_is_on(b.d) && !link_is_sound(h, link_read(h, p)))
+            canary_size(h, b.d, b.off, "free");
+        inherited_free(h, b.d, b.off);
+    } else if (unlikely(get(b.d->registered)) && block_free_taken(h, step_of(tc), b.d, b.off)) {
         return;
-    } else if (unlikely(h->fork_matters) && fork_takes_free(tc, d, off)) {
+    } else if (unlikely(h->fork_matters) && fork_takes_free(tc, b.d, b.off)) {
         return;
-    } else if (unlikely(canary_is_on(d))) {
-        checked_free(tc, d, off);
+    } else if (unlikely(canary_is_on(b.d))) {
+        checked_free(tc, &b);
     } else {
-        release(tc, d, off);
+        release_block(tc, b);
     }
 }
 

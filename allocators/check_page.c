@@ -169,7 +169,7 @@ static void check_list(struct checker *k, uint64_t word_off, unsigned cls, uint6
 
 static bool step_is_one(uint64_t what)
 {
-    return what == 0 || ((what & 15) >= INFLIGHT_MINE && (what & 15) <= INFLIGHT_LARGE);
+    return what == 0 || ((what & 15) >= INFLIGHT_MINE && (what & 15) <= INFLIGHT_ASKED);
 }
 
 static void look_record(struct checker *k, struct unit *u)
@@ -227,8 +227,8 @@ static void look_page_fields(struct checker *k, uint64_t slice, const struct sli
     must(k, get(d->capacity) <= fit, "a page has more blocks than fit", off, get(d->capacity), fit);
     must(k, get(d->flags) < 2 * PAGE_CHECKED, "a page's flags are none", off, get(d->flags), 0);
     must(k, get(d->back) == 0, "a page's first slice is not its first", off, get(d->back), 0);
-    must(k, id_is_possible(owner_member(get(d->owner))), "a page's owner is none", off,
-         get(d->owner), get(d->owner));
+    must(k, id_is_possible(owner_member(get(d->owner))) || get(d->flags) & PAGE_EMPTY,
+         "a page's owner is none", off, get(d->owner), get(d->owner));
     must(k, home == HOME_NOBODY || home == cell, "a page is freed to by one who does not own it",
          off, home, cell);
     must(k,
@@ -236,6 +236,14 @@ static void look_page_fields(struct checker *k, uint64_t slice, const struct sli
              (int32_t)(get(d->hold_last) - (uint32_t)get(k->v->header.hold_seq)) <= 0,
          "a page is held by a snapshot that never was", off, get(d->hold_last),
          get(k->v->header.hold_seq));
+}
+
+/* A recoverer is at work, or stands still, or has died. */
+static bool is_being_recovered(const struct checker *k, uint64_t c)
+{
+    uint64_t member = word_member(get(k->v->chunks[c].word));
+    return view_id_is_current(k->v, member) &&
+           state_of(get(k->v->members[member_slot(member)].state)) == MEMBER_RECOVERING;
 }
 
 /* The owner's cell must be the one of this class in some record of the same member. */
@@ -246,7 +254,7 @@ static void look_page_cell(struct checker *k, uint64_t slice, const struct slice
              home = offsetof(struct thread_record, cells) + get(d->cls) * sizeof(struct class_cell);
     if (!owner_may_be_at_work(k, slice / CHUNK_SLICES))
         must(k, cell == 0, "an orphan page has a thread", off, cell, 0);
-    if (!cell || k->count)
+    if (!cell || k->count || is_being_recovered(k, slice / CHUNK_SLICES))
         return;
     struct slice records;
     bool inside = c >= k->v->header.first_chunk && c < k->v->chunk_high &&
@@ -346,9 +354,7 @@ static void look_page_kept(struct checker *k, uint64_t slice, const struct slice
     uint64_t off = k->v->header.kept_off + slice * sizeof(struct kept);
     if (!(get(d->flags) & (PAGE_KEPT | PAGE_BITS)) || get(d->flags) & PAGE_EMPTY)
         return;
-    uint64_t member = word_member(get(k->v->chunks[slice / CHUNK_SLICES].word));
-    if (view_id_is_current(k->v, member) &&
-        state_of(get(k->v->members[member_slot(member)].state)) == MEMBER_RECOVERING)
+    if (is_being_recovered(k, slice / CHUNK_SLICES))
         return; /* all blocks are marked first, and then those on lists are not */
     must(k, !any_from(&l->kept, get(d->capacity)), "a block that never was is kept for others", off,
          get(d->capacity), 0);
@@ -378,7 +384,8 @@ static void look_page_canaries(struct checker *k, uint64_t slice, const struct s
     }
 }
 
-/* A living owner follows these links blindly. */
+/* A living owner follows these links blindly.  It may stand still between two of
+ * them: then one neighbour does not know of the other yet. */
 static void look_page_links(struct checker *k, uint64_t slice, const struct slice *d)
 {
     uint64_t links[] = { get(d->next), get(d->prev) }, off = slice_at(k, slice);
@@ -395,10 +402,10 @@ static void look_page_links(struct checker *k, uint64_t slice, const struct slic
                   "a list of pages leaves the segment", off, links[i], 0))
             return;
         view_slice(k->v, links[i], &other);
-        must(k,
-             (i ? get(other.next) : get(other.prev)) == slice &&
-                 (get(other.kind) == SLICE_PAGE || get(other.kind) == SLICE_LARGE),
-             "a list of pages is broken", off, links[i], slice);
+        must(k, get(other.kind) == SLICE_PAGE || get(other.kind) == SLICE_LARGE,
+             "a list of pages leads to what is no page", off, links[i], slice);
+        note(k, (i ? get(other.next) : get(other.prev)) == slice, "a list of pages is broken", off,
+             links[i], slice);
     }
 }
 

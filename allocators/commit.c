@@ -16,14 +16,18 @@
 
 uint64_t ledger_recount(struct heap *h)
 {
-    uint64_t seen = get_acquire(h->header->charged), sum = 0;
+    uint64_t seen = get_acquire(h->header->charged), sum = 0, warm = 0;
     uint64_t members = members_high(h), high = chunks_high(h);
     /* Hands first: what moves to its chunk meanwhile is counted twice, not never. */
     for (uint64_t slot = 0; slot < members; slot++)
         if (state_of(get(h->members[slot].state)) != MEMBER_FREE)
             sum += get_acquire(h->members[slot].charging);
-    for (uint64_t c = h->first_chunk; c < high; c++)
-        sum += get(h->chunks[c].charged);
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t pages = get(h->chunks[c].charged);
+        sum += pages;
+        warm += word_state(get(h->chunks[c].word)) == CHUNK_FREE ? pages : 0;
+    }
+    put(warm, h->header->warm, warm); /* the dead may have left it wrong */
     sum += names_pages(names_of(h));
     /* If others charged meanwhile it stays for the next time. */
     if (sum != seen && cas(ledger_recount, h->header->charged, &seen, sum))

@@ -71,6 +71,13 @@ void damage_foreign(const void *p, const char *call)
     log_abort("%s of a pointer into no segment of this program: %p, owner nobody", call, p);
 }
 
+void damage_gone(struct heap *h, uint64_t off)
+{
+    log_line("free of %p ignored: the block went with the program that had made it, "
+             "which has ended (HSHM_EXIT=reclaim)",
+             at_off(h, off));
+}
+
 /* The fast paths of all threads end here: malloc finds nothing, and no page is at home. */
 static void stop_using(struct heap *h)
 {

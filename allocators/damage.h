@@ -17,6 +17,8 @@ _Noreturn void damage_pointer(struct heap *h, uint64_t off, const char *call, co
 /* A pointer into the addresses where segments are, but not into ours. */
 _Noreturn void damage_foreign(const void *p, const char *call);
 
+/* Not the program's mistake: one line. */
+void damage_gone(struct heap *h, uint64_t off);
 /* The segment itself is damaged: say so once and use it for nothing new. */
 void damage_segment(struct heap *h, const char *what, uint64_t where);
 /* Program and pid of a member, for messages. */

@@ -179,7 +179,7 @@ void block_free_registered(struct heap *h, struct inflight *step, uint64_t off, 
     if (large)
         large_free(h, step, d);
     else
-        page_free_remote(h, step, d, off);
+        page_push_remote(h, step, d, off);
 }
 
 bool block_free_taken(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)

@@ -3,6 +3,7 @@
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
 #include "allocators/hold.h"
+#include "allocators/member.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
 #include "allocators/sound.h"
@@ -185,13 +186,32 @@ void large_forget(struct heap *h, struct slice *d)
                      (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << (i % CHUNK_SLICES));
 }
 
+/* A freed huge block of a dead member that waits for a hold: somebody who lives has
+ * to wait for it.  False: somebody else does. */
+static bool huge_take_over(struct heap *h, struct slice *d)
+{
+    uint32_t first = chunk_of(slice_index(h, d));
+    uint64_t word = get_acquire(h->chunks[first].word);
+    if (word_member(word) == h->member_id)
+        return true;
+    if (word_state(word) != CHUNK_HUGE || (get_acquire(d->remote) & 0xff) != LARGE_FREED)
+        return false;
+    uint64_t dead = word_member(word);
+    if (!cas(chunk_huge, h->chunks[first].word, &word,
+             LAYOUT_CHUNK_WORD(CHUNK_HUGE, h->member_id, word_length(word))))
+        return false;
+    charge_take_over(h, first, word_length(word), dead);
+    return true;
+}
+
 void large_end(struct heap *h, struct slice *d)
 {
     if (!slice_must_be_sound(h, d))
         return;
-    if (page_is_held(h, d))
-        held_add(h, d);
-    else if (is_huge(h, d))
+    if (page_is_held(h, d)) {
+        if (huge_take_over(h, d))
+            held_add(h, d);
+    } else if (is_huge(h, d))
         huge_end(h, d);
     else
         slices_end(h, d);
@@ -209,8 +229,11 @@ bool large_free(struct heap *h, struct inflight *step, struct slice *d)
         put_release(inflight_done, step->what, 0);
         return false;
     }
-    bool ours = word_member(word) == h->member_id;
-    if (ours || (word_state(word) == CHUNK_HUGE && !page_is_held(h, d))) {
+    /* Who is in charge now?  A dead owner's recoverer says that it has begun before it
+     * looks at the stamp: who does not see that has stamped in time. */
+    word = get_acquire(h->chunks[c].word);
+    bool ours = word_member(word) == h->member_id, huge = word_state(word) == CHUNK_HUGE;
+    if (ours || (huge && (!page_is_held(h, d) || !member_in_charge(h, word_member(word))))) {
         struct guard g = heap_lock(h);
         large_end(h, d);
         heap_unlock(h, g);

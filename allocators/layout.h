@@ -157,8 +157,8 @@ SIZE(seg_header, 512);
 /* ---- members --------------------------------------------------------------
  * A member id is (slot + 1) << 24 | epoch, 36 bits; a thread cache's id adds 28
  * bits of thread serial below.  Zero is nobody.  The epoch grows each time a
- * slot is given out, and a slot is given out again only when no chunk bears
- * its old id any more. */
+ * slot is given out: chunks that an ended member left bear an id that is
+ * nobody's until the epoch has come round. */
 #define EPOCH_BITS  24
 #define THREAD_BITS 28
 
@@ -170,13 +170,18 @@ enum member_state {
     MEMBER_CHILD = 4,      /* slot made by a parent for the child it is about to fork */
 };
 
+enum member_setting {
+    SETTING_RECLAIM = 1, /* HSHM_EXIT=reclaim */
+    SETTING_MARKED = 2,  /* dead: which of its blocks are used is marked, see pages_mark() */
+};
+
 struct seg_member {
     sh64_t state;      /*   0  enum member_state | epoch << 8 | (recoverer's slot + 1) << 40 */
     sh64_t pid;        /*   8  as its own pid namespace sees it: for people, never for decisions */
     sh64_t start_ns;   /*  16  CLOCK_REALTIME of attach */
     sh64_t parent;     /*  24  member id of the forking parent, or 0 */
     sh64_t dead_ms;    /*  32  CLOCK_BOOTTIME when its lock was first seen gone */
-    sh64_t settings;   /*  40  bit 0: HSHM_EXIT=reclaim */
+    sh64_t settings;   /*  40  enum member_setting */
     sh64_t charged;    /*  48  OS pages charged to this member (HSHM_MEMBER_SIZE) */
     sh64_t pending;    /*  56  others freed large blocks of ours: look at our chunks */
     sh64_t threads;    /*  64  living thread caches */
@@ -248,7 +253,8 @@ struct chunk {
     sh32_t described; /* 40  1: its descriptors are backed, and charged to it */
     sh32_t uid;       /* 44  of the member below */
     sh64_t user;      /* 48  the member that had it last: its bytes may still be there */
-    sh64_t reserved;  /*     the size, stamp and holds of a huge block are in its first slice */
+    sh32_t went;      /* 56  1: blocks of it went with a dead owner (HSHM_EXIT=reclaim), once */
+    sh32_t reserved;  /*     the size, stamp and holds of a huge block are in its first slice */
 };
 AT(chunk, user, 48);
 SIZE(chunk, 64);
@@ -280,6 +286,7 @@ enum inflight_phase {
     INFLIGHT_MINE = 1,   /* the block is on no list yet: only the freer knows it */
     INFLIGHT_LINKED = 2, /* linked and maybe pushed to its page's remote list */
     INFLIGHT_LARGE = 3,  /* being stamped freed, maybe being taken apart */
+    INFLIGHT_ASKED = 4,  /* of a dead freer: the page's owner is being asked about it */
 };
 
 #define CLASS_COUNT 72

@@ -183,6 +183,13 @@ void member_stays(struct heap *h)
         put(member_quits, h->me->quits, 0);
 }
 
+bool member_in_charge(struct heap *h, uint64_t id)
+{
+    uint64_t state = get_acquire(h->members[member_slot(id) % MEMBER_MAX].state);
+    return state_epoch(state) == member_epoch(id) && state_of(state) != MEMBER_FREE &&
+           state_of(state) != MEMBER_RECOVERING;
+}
+
 bool member_alive(struct heap *h, uint32_t slot)
 {
     long fd = h->can_open ? os_open(h->path, O_RDWR, 0) : -1;

@@ -36,6 +36,8 @@ void member_describe(struct heap *h, uint32_t slot, const char *program, uint64_
  * in the segment is its own, and its slot is free again as soon as its lock is gone. */
 void member_wake(struct heap *h);
 
+/* Does what bears this id have an owner who will see to it, or a recoverer who is yet to come? */
+bool member_in_charge(struct heap *h, uint64_t id);
 /* Is the member in this slot alive?  True when that cannot be known. */
 bool member_alive(struct heap *h, uint32_t slot);
 /* Does anybody but 'except' (a slot, or MEMBER_MAX) live?  By an open file. */

@@ -3,6 +3,7 @@
 #include "allocators/canary.h"
 #include "allocators/commit.h"
 #include "allocators/damage.h"
+#include "allocators/in_hand.h"
 #include "allocators/run.h"
 #include "allocators/sound.h"
 
@@ -121,9 +122,9 @@ bool page_extend(struct heap *h, struct slice *d)
 #define WALK_MAX 1000000
 
 /* Walk a list that may be changing or damaged: bounded, each link checked. */
-static bool list_has(struct heap *h, uint64_t head, uint64_t off)
+static bool list_has_within(struct heap *h, uint64_t head, uint64_t off, uint64_t steps)
 {
-    for (uint32_t steps = WALK_MAX; steps && head && !list_is_end(head); steps--) {
+    for (; steps && head && !list_is_end(head); steps--) {
         if (head == off)
             return true;
         if (head % 16 || !slice_exists(h, head >> SLICE_SHIFT))
@@ -133,6 +134,11 @@ static bool list_has(struct heap *h, uint64_t head, uint64_t off)
             return false;
     }
     return false;
+}
+
+static bool list_has(struct heap *h, uint64_t head, uint64_t off)
+{
+    return list_has_within(h, head, off, WALK_MAX);
 }
 
 bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off)
@@ -160,21 +166,38 @@ static void owner_put(struct heap *h, struct slice *d, uint64_t first, uint64_t 
     }
 }
 
+/* In this order: a later freer notes the block before it makes it look freed, and
+ * has it on 'remote' before it clears the note.  So it is seen in its hands or
+ * on the list.  Only the owner, who asks, takes blocks off any of the lists. */
+bool block_is_lost(struct heap *h, const struct slice *d, uint64_t off)
+{
+    struct hands hands;
+    uint64_t cell = own_get(d->cell), all = chunks_high(h) << (CHUNK_SHIFT - 4);
+    if (!block_is_in(h, d, off) || page_block_index(d, off) >= own_get(d->capacity) ||
+        !link_is_sound(h, link_read(h, at_off(h, off))))
+        return false;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    hands_collect(h, -1, 0, off, off + 1, &hands);
+    if (hands_any(&hands, off, off + 1) ||
+        list_has_within(h, remote_head(get_acquire(d->remote)), off, all) ||
+        list_has_within(h, own_get(d->taken), off, all))
+        return false;
+    return !cell || (!list_has_within(h, own_get(cell_at(h, cell)->free), off, all) &&
+                     !list_has_within(h, own_get(cell_at(h, cell)->parked), off, all));
+}
+
 /* A recoverer found that a dead process may have been freeing this block: if
- * it looks freed and is on none of our lists, it was. */
+ * nobody else is and it is on none of our lists, it was.  The question is taken
+ * off first: who asks about the block again finds none, and asks. */
 static uint32_t page_audit(struct heap *h, struct slice *d)
 {
-    uint64_t off = get_acquire(d->audit);
-    uint32_t found = 0;
-    if (block_is_in(h, d, off) && page_block_index(d, off) < own_get(d->capacity) &&
-        link_is_sound(h, link_read(h, at_off(h, off))) && !page_lists_have(h, d, off)) {
-        kept_forget(h, d, off);
-        owner_put(h, d, off, off);
-        own_put(page_used, d->used, own_get(d->used) - 1);
-        found = 1;
-    }
-    put_release(page_audited, d->audit, 0);
-    return found;
+    uint64_t off = swap(page_audited, d->audit, 0);
+    if (!off || !block_is_lost(h, d, off))
+        return 0;
+    kept_forget(h, d, off);
+    owner_put(h, d, off, off);
+    own_put(page_used, d->used, own_get(d->used) - 1);
+    return 1;
 }
 
 /* Is what others have written to blocks of this page not for us? */
@@ -253,21 +276,58 @@ uint32_t page_collect(struct heap *h, struct slice *d)
     return n;
 }
 
+/* Is the page still what it was, and does it stay so?  Its owner may have died,
+ * and with HSHM_EXIT=reclaim its blocks go: recovery says that it has begun, and
+ * then looks whose hands have which blocks; we have noted ours, and then look. */
+static enum freed owner_stays(struct heap *h, uint64_t off, uint64_t word)
+{
+    if (get_acquire(h->chunks[off >> CHUNK_SHIFT].word) != word)
+        return FREED_AGAIN;
+    const struct seg_member *m = &h->members[member_slot(word_member(word)) % MEMBER_MAX];
+    uint64_t state = get_acquire(m->state);
+    bool goes = state_of(state) == MEMBER_RECOVERING && get(m->settings) & SETTING_RECLAIM &&
+                state_epoch(state) == member_epoch(word_member(word)) &&
+                word_state(word) == CHUNK_OWNED;
+    return goes ? FREED_GONE : FREED;
+}
+
+/* Note that the block is in our hands. */
+static enum freed take_in_hand(struct heap *h, struct inflight *step, uint64_t off, uint64_t word)
+{
+    if (word_member(word) == h->member_id) { /* another thread of this process: it lives as we do */
+        put(inflight_mine, step->what, off | INFLIGHT_MINE);
+        return FREED;
+    }
+    /* A full fence; pairs with the CAS to RECOVERING in slot_recover(): we see that,
+     * or the recoverer sees this. */
+    swap(inflight_mine, step->what, off | INFLIGHT_MINE);
+    enum freed what = owner_stays(h, off, word);
+    if (unlikely(what != FREED))
+        put_release(inflight_done, step->what, 0);
+    return what;
+}
+
 /* A mark in the page's kept bits stays until the owner merges the list: an
  * adopter takes for free what is neither marked nor on the list, so a block
  * must never be neither while its free is under way. */
-void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
+void page_push_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
 {
     uint64_t word = get(d->remote);
-    put(inflight_mine, step->what, off | INFLIGHT_MINE);
-    /* A legacy stays marked until the page's owner has the block on a list: an
-     * adopter takes what is neither marked nor on 'remote' for free. */
     link_write(h, off, word ? remote_head(word) : LIST_END);
     put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     /* release: pairs with the acquire of the owner's page_take: it sees the link */
     while (!cas(remote_push, d->remote, &word, remote_with(word, off)))
         link_write(h, off, word ? remote_head(word) : LIST_END);
     put_release(inflight_done, step->what, 0);
+}
+
+enum freed page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off,
+                            uint64_t word)
+{
+    enum freed what = take_in_hand(h, step, off, word);
+    if (likely(what == FREED))
+        page_push_remote(h, step, d, off);
+    return what;
 }
 
 /* ---- pages of the dead ------------------------------------------------------------------ */

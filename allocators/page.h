@@ -28,8 +28,19 @@ void page_end(struct heap *h, struct slice *d);
 /* Make the owner's list of the free blocks of an adopted page (PAGE_BITS). */
 void page_list_from_bits(struct heap *h, struct slice *d);
 
-/* Free by somebody who is not the owner: a thread or process, living or not. */
-void page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off);
+enum freed {
+    FREED,
+    FREED_GONE,  /* the block goes with its dead owner just now (HSHM_EXIT=reclaim) */
+    FREED_AGAIN, /* its chunk has changed hands meanwhile: look anew */
+};
+/* Free by somebody who is not the owner: a thread or process, living or not.
+ * 'word' is that of the chunk, as it was when the block was looked up. */
+enum freed page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off,
+                            uint64_t word);
+/* The same for a block that is in hand already: 'step' says so, for all to see. */
+void page_push_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off);
+/* For the page's owner: does the block look freed, but is on no list and in nobody's hands? */
+bool block_is_lost(struct heap *h, const struct slice *d, uint64_t off);
 /* Is the block on a list?  Exact for the owner, a good guess for others. */
 bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off);
 

@@ -4,6 +4,7 @@
 #include "allocators/chunk.h"
 #include "allocators/handed.h"
 #include "allocators/hold.h"
+#include "allocators/in_hand.h"
 #include "allocators/large.h"
 #include "allocators/member.h"
 #include "allocators/page.h"
@@ -14,7 +15,7 @@
 
 #include <fcntl.h>
 
-/* The slot is not given out again with this id while a chunk bears it. */
+/* Is it the id of a member that lives, or has died and is not recovered? */
 static bool id_is_current(struct heap *h, uint64_t id)
 {
     uint32_t slot = member_slot(id);
@@ -22,55 +23,44 @@ static bool id_is_current(struct heap *h, uint64_t id)
            state_epoch(get(h->members[slot].state)) == member_epoch(id);
 }
 
-static bool slice_in_flight(struct heap *h, struct slice *d, uint64_t off)
+static bool is_marked(struct heap *h, struct slice *d, uint32_t block)
 {
-    uint32_t count = get_acquire(d->capacity);
-    for (uint32_t i = 0; i < count && i < RECORDS_PER_SLICE; i++) {
-        struct thread_record *r = at_off(h, slice_off(h, d) + i * sizeof *r);
-        if ((get(r->step.what) & ~UINT64_C(15)) == off)
-            return true;
-    }
-    return false;
+    return get_acquire(h->kept[slice_index(h, d)].bits[block / 64]) >> (block % 64) & 1;
 }
 
-/* Is somebody freeing this very block just now?  Then it is theirs to free. */
-static bool in_flight(struct heap *h, uint64_t off)
-{
-    uint64_t high = chunks_high(h);
-    for (uint64_t c = h->first_chunk; c < high; c++)
-        for (uint32_t i = 0; word_state(get(h->chunks[c].word)) == CHUNK_OWNED && i < CHUNK_SLICES;
-             i++) {
-            struct slice *d = &h->slices[c * CHUNK_SLICES + i];
-            if (get(d->kind) == SLICE_RECORDS && slice_in_flight(h, d, off))
-                return true;
-        }
-    return false;
-}
-
-/* Freed already, and still marked: whoever merges the list clears the mark.
- * Asked after in_flight(): a free that was under way is over then. */
+/* Freed already, and still marked: whoever merges the list clears the mark. */
 static bool is_freed(struct heap *h, struct slice *d, uint64_t off)
 {
     return link_is_sound(h, link_read(h, at_off(h, off))) && page_lists_have(h, d, off);
 }
 
+/* What somebody frees just now is theirs to free.  In this order: a free that is
+ * under way is seen in its freer's hands, then on a list, then by its mark gone. */
+static bool is_ours_to_free(struct heap *h, struct slice *d, uint32_t block, uint64_t off,
+                            const struct hands *hands)
+{
+    return is_marked(h, d, block) && !hands_any(hands, off, off + 1) && !is_freed(h, d, off) &&
+           is_marked(h, d, block);
+}
+
 static uint64_t reclaim_page(struct thread_cache *tc, struct slice *d)
 {
     struct heap *h = tc->heap;
-    struct kept *kept = &h->kept[slice_index(h, d)];
-    uint64_t bytes = 0, size = class_bytes(get(d->cls));
+    struct hands hands;
+    uint64_t bytes = 0, size = class_bytes(get(d->cls)), from = slice_off(h, d);
     bool pooled = own_get(d->owner) == owner_pool(h); /* ours, and PAGE_BITS: unmarked is free */
+    hands_collect(h, -1, 0, from, from + page_bytes(d), &hands);
     for (uint32_t block = 0; block < get(d->capacity); block++) {
-        uint64_t off = slice_off(h, d) + block * size;
-        if (!(get(kept->bits[block / 64]) >> (block % 64) & 1) || in_flight(h, off) ||
-            is_freed(h, d, off) || block_is_registered(h, d, off))
+        uint64_t off = from + block * size;
+        if (!is_ours_to_free(h, d, block, off, &hands) || block_is_registered(h, d, off))
             continue;
         if (get(d->flags) & PAGE_CHECKED)
             canary_poison(h, d, off);
         if (pooled)
             kept_forget(h, d, off);
-        else
-            page_free_remote(h, &tc->record->step, d, off);
+        else if (page_free_remote(h, &tc->record->step, d, off,
+                                  get_acquire(h->chunks[off >> CHUNK_SHIFT].word)) != FREED)
+            break; /* its owner is being recovered */
         bytes += size;
     }
     return bytes;

@@ -19,10 +19,13 @@ enum site_id {
     SITE_COUNT
 };
 
-/* The kill tests learn which sites a run has passed; others pay nothing. */
+/* The kill tests learn at which site a byte has changed; others pay nothing. */
 #ifdef HSHM_COUNT_SITES
-extern uint8_t site_hits[SITE_COUNT];
-#define SITE_HERE(site) (site_hits[SITE_##site] = 1)
+extern struct site_log {
+    uint8_t hits[SITE_COUNT];
+    volatile uint32_t last;
+} * site_log;
+#define SITE_HERE(site) (site_log->hits[SITE_##site] = 1, site_log->last = SITE_##site)
 #elif defined(HSHM_CUT_SITES) /* or die before one of them */
 void site_cut(enum site_id site);
 #define SITE_HERE(site) site_cut(SITE_##site)

@@ -216,9 +216,12 @@ EXPORT void *malloc(size_t n)
  * that of a thread which must not be here: before attach, or in an unknown child. */
 static __attribute__((noinline)) void free_remote(struct thread_cache *tc, struct slice *d, void *p)
 {
-    if (likely(tc->record && !main_heap.fork_matters && !main_heap.unusable))
-        page_free_remote(&main_heap, &tc->record->step, d, off_of(&main_heap, p));
-    else
+    uint64_t off = off_of(&main_heap, p), home = get(d->home);
+    uint64_t word = get_acquire(main_heap.chunks[off >> CHUNK_SHIFT].word);
+    /* The page is one of this owner's, or has changed hands just now. */
+    if (unlikely(!tc->record || main_heap.fork_matters || main_heap.unusable ||
+                 home == HOME_NOBODY || get(d->home) != home ||
+                 page_free_remote(&main_heap, &tc->record->step, d, off, word) != FREED))
         free_slow(p);
 }
 

@@ -2,185 +2,11 @@
  *
  * The victim runs victim_phase() 0, 1, 2 ... and stops itself after each; then
  * the survivor runs survivor_phase() of the same number.  test_every_instruction.c
- * steps through the victim, test_every_site.c only counts where it passes.
+ * steps through the victim, and through the child that it forks.
  */
 #pragma once
-#include "allocators/adopt.h"
-#include "allocators/alloc.h"
-#include "allocators/commit.h"
-#include "allocators/member.h"
-#include "allocators/names.h"
-#include "allocators/page.h"
-#include "allocators/recover.h"
-#include "allocators/run.h"
-#include "allocators/segment.h"
-#include "allocators/snapshot.h"
-#include "allocators/thread_cache.h"
-
-#include <criterion/criterion.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/ptrace.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#define MUST(x)                                                                                    \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            dprintf(2, "%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #x, errno);           \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
-
-#define BLOCKS 256
-struct block {
-    unsigned char *at;
-    size_t size;
-    uint32_t live; /* 0 no, 1 yes, 2 being freed: may be either */
-    uint32_t seed;
-};
-
-/* A name, or a block that changes hands. */
-enum fate { FATE_NONE = 0, FATE_THERE = 1, FATE_OPEN = 2, FATE_OURS = 3 };
-struct named {
-    struct block block;
-    char name[24];
-    enum fate fate;
-};
-#define NAMES 16
-
-/* Private memory that victim and survivor share, outside the segment. */
-struct stage {
-    struct block given[BLOCKS]; /* of the survivor, freed by the victim */
-    struct block made[BLOCKS];  /* of the victim */
-    struct block own[BLOCKS];   /* of the survivor */
-    uint32_t given_count, made_count, own_count;
-    struct named names[NAMES]; /* of the victim, but for the first, the survivor's */
-    struct named to[NAMES];    /* handed to the survivor: THERE is given, OURS the survivor's */
-    struct named from[NAMES];  /* handed to the victim: THERE is given */
-    void *lost;                /* of the survivor; its freer dies with it in hand */
-    uint32_t phase;
-};
-static struct stage *stage;
-static struct heap heap; /* of whoever this process is */
-static struct thread_cache *cache, *shared_cache;
-static char file[200], name[208];
-
-static uint64_t limit_64m(uint64_t whole)
-{
-    (void)whole;
-    return UINT64_C(64) << 20;
-}
-static uint64_t no_limit(uint64_t whole)
-{
-    (void)whole;
-    return 0;
-}
-
-static struct heap_config config(bool reclaim)
-{
-    return (struct heap_config){ .name = name,
-                                 .program = "steps",
-                                 .limit = limit_64m,
-                                 .member_limit = no_limit,
-                                 .warm = limit_64m,
-                                 .mode = 0600,
-                                 .reclaim = reclaim,
-                                 .purge_delay_ms = -1 };
-}
-
-static void join(bool reclaim)
-{
-    struct heap_config c = config(reclaim);
-    const char *why = "";
-    heap = (struct heap){ 0 };
-    if (!segment_attach(&heap, &c, &why)) {
-        dprintf(2, "cannot join: %s\n", why);
-        _exit(1);
-    }
-    recover_dead(&heap, false);
-    cache = cache_make(&heap);
-    shared_cache = cache_make_shared(&heap);
-    MUST(cache && shared_cache);
-}
-
-/* ---- as preload/interpose.c has it ------------------------------------------------------- */
-
-static void *fast_malloc(size_t n)
-{
-    if (n <= DIRECT_MAX) {
-        void *block = page_pop(&heap, cell_at(&heap, cache->direct[(n + 15) / 16]));
-        if (block)
-            return block;
-    }
-    return heap_malloc(cache, n);
-}
-
-static void fast_free(void *p)
-{
-    uint64_t off = off_of(&heap, p), i = off >> SLICE_SHIFT;
-    struct slice *d = &heap.slices[i];
-    uint64_t home = get(d->home), recip = own_get(d->recip);
-    if (home - cache->record_off < sizeof(struct thread_record) &&
-        (off & (SLICE_BYTES - 1)) * recip < recip && !link_is_sound(&heap, link_read(&heap, p))) {
-        page_push(&heap, cell_at(&heap, home), d, off);
-        if (own_get(d->used) == 0)
-            cache_page_empty(cache, d);
-        return;
-    }
-    heap_free(cache, p);
-}
-
-/* ---- blocks ---------------------------------------------------------------------------------- */
-
-static size_t painted(size_t size)
-{
-    return size < 24 ? size : 24;
-}
-
-static void paint(struct block *b)
-{
-    for (size_t i = 0; i < painted(b->size); i++)
-        b->at[i] = (unsigned char)(b->seed + i);
-}
-
-static bool is_painted(const struct block *b)
-{
-    for (size_t i = 0; i < painted(b->size); i++)
-        if (b->at[i] != (unsigned char)(b->seed + i))
-            return false;
-    return true;
-}
-
-static struct block *note(struct block *table, uint32_t *count, void *at, size_t size)
-{
-    MUST(at && *count < BLOCKS);
-    struct block *b = &table[*count];
-    *b = (struct block){ at, size, 0, 1 + *count * 7 };
-    paint(b);
-    b->live = 1;
-    ++*count;
-    return b;
-}
-
-static struct block *made(void *at, size_t size)
-{
-    return note(stage->made, &stage->made_count, at, size);
-}
-
-static void drop(struct block *b)
-{
-    b->live = 2;
-    fast_free(b->at);
-    b->live = 0;
-}
+#include "allocators/inherited.h"
+#include "tests/process/survivor.h"
 
 /* ---- the script --------------------------------------------------------------------------- */
 
@@ -291,6 +117,79 @@ static void phase_reclaim(void)
         drop(&stage->given[i]);
 }
 
+/* ---- a fork, and life under its snapshot ------------------------------------------------- */
+
+static void child_lives(void)
+{
+    if (heap.asleep)
+        member_wake(&heap);
+    cache = cache_make(&heap);
+    MUST(cache);
+    for (uint32_t i = 1; i < stage->made_count; i += 3)
+        if (stage->made[i].live == 1) {
+            struct block *b = &stage->made[i]; /* the child's own copy of it */
+            MUST(is_painted(b));
+            if (inherited_slice(&heap, off_of(&heap, b->at)))
+                heap_free(cache, b->at);
+        }
+    made(fast_malloc(200), 200);
+    made(fast_malloc(100000), 100000);
+    raise(SIGSTOP);
+    _exit(0);
+}
+
+static void fork_once(void)
+{
+    static struct snapshot s;
+    struct snapshot_request want = { .kind = SNAPSHOT_COPY, .program = "child" };
+    uint64_t bytes;
+    MUST(snapshot_prepare(&heap, &s, &want, &bytes) == REFUSED_NOT);
+    pid_t pid = fork();
+    if (pid == 0) {
+        snapshot_child(&heap, &s);
+        child_lives();
+    }
+    MUST(pid > 0);
+    stage->child = pid;
+    snapshot_parent(&heap, &s);
+}
+
+static void phase_fork(void)
+{
+    for (int i = 0; i < 40; i++) /* a page that becomes empty under the snapshot */
+        made(fast_malloc(3000), 3000);
+    made(fast_malloc(300000), 300000);
+    made(fast_malloc(4500000), 4500000);
+    fork_once();
+}
+
+/* What is freed now is not to be allocated again as long as the child lives. */
+static void phase_under_hold(void)
+{
+    for (uint32_t i = 0; i < stage->made_count; i++)
+        if (stage->made[i].live && (stage->made[i].size == 3000 || stage->made[i].size == 300000 ||
+                                    stage->made[i].size == 4500000 || i % 3 == 0))
+            drop(&stage->made[i]);
+    made(fast_malloc(3000), 3000);
+    made(fast_malloc(16), 16);
+    made(fast_malloc(1500), 1500);
+    made(fast_malloc(1500), 1500);
+    made(heap_malloc(cache, 300000), 300000);
+    heap_trim(cache);
+}
+
+static void phase_hold_ends(void)
+{
+    recover_dead(&heap, false);
+    heap.mine->holds_looked_ns = 0;
+    for (int i = 0; i < 3; i++) {
+        made(heap_malloc(cache, 16), 16);
+        made(heap_malloc(cache, 1500), 1500);
+        made(heap_malloc(cache, 3000), 3000);
+    }
+    heap_trim(cache);
+}
+
 static bool victim_reclaims;
 static void phase_join(void)
 {
@@ -302,6 +201,7 @@ static void phase_leave(void)
     heap_trim(cache);
     member_quits(&heap);
     member_stays(&heap);
+    MUST(!segment_remove_if_idle(file, member_slot(heap.member_id))); /* somebody stays */
     segment_leave(&heap);
 }
 
@@ -366,10 +266,23 @@ static void give(struct named *table, const char *called, size_t size)
     n->fate = FATE_THERE;
 }
 
+static void names_fill(unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        struct name_info info;
+        bool made;
+        char called[24];
+        snprintf(called, sizeof called, "filler %u", i);
+        MUST(name_create(shared_cache, called, 16, 0, 0, true, &info, &made) == 0);
+    }
+}
+
 static void phase_names_make(void)
 {
     struct name_info info;
     bool made;
+    recover_dead(&heap, false); /* the one who had taken a block and was publishing it */
+    names_fill(60, 68);         /* the table grows */
     names_create("small", 100, 0);
     names_create("large", 100000, 0);
     names_create("huge", 5000000, 0);
@@ -398,7 +311,7 @@ static void phase_names_use(void)
     MUST(name_find(&heap, "survivor's", 0, 0, false, &own) == 0);
     MUST(name_unref(cache, own.entry, own.generation) == 0);
     names_create("small", 64, 0);
-    for (struct named *n = stage->from; n->name[0]; n++) {
+    for (struct named *n = stage->from; n < stage->from + 5; n++) {
         n->fate = FATE_OPEN;
         MUST(block_take(&heap, n->block.at) == 0);
         n->fate = FATE_NONE;
@@ -448,6 +361,8 @@ static void names_set_up(void)
     give(stage->from, "small kept", 50);
     give(stage->from, "large kept", 80000);
     give(stage->from, "to be named", 120);
+    give(stage->from, "for the dead", 70);
+    names_fill(0, 60);
 }
 
 /* What the victim gave is taken. */
@@ -464,8 +379,9 @@ static void names_survivor_phase(uint32_t phase)
 /* ---- scripts --------------------------------------------------------------------------------- */
 
 static void (*const blocks_phases[])(void) = {
-    phase_join,  phase_allocate, phase_resize,  phase_free,  phase_collect, phase_thread_ends,
-    phase_empty, phase_recover,  phase_reclaim, phase_leave, NULL
+    phase_join,        phase_allocate,  phase_resize,  phase_free,    phase_collect,
+    phase_thread_ends, phase_empty,     phase_recover, phase_reclaim, phase_fork,
+    phase_under_hold,  phase_hold_ends, phase_leave,   NULL
 };
 static void (*const names_phases[])(void) = { phase_join,      phase_names_make, phase_names_use,
                                               phase_names_end, phase_leave,      NULL };
@@ -481,6 +397,8 @@ static void survivor_phase(uint32_t phase)
     }
     if (phase == 7) /* the lost block is found */
         heap_trim(cache);
+    if (phase == 10) /* the child, and with it the hold */
+        kill(stage->child, SIGKILL);
     if (phase == 2) /* the victim finds these when it collects */
         for (uint32_t i = 0; i < stage->made_count; i++)
             if (stage->made[i].live &&
@@ -489,21 +407,9 @@ static void survivor_phase(uint32_t phase)
                 drop(&stage->made[i]);
 }
 
-static void survivor_set_up(void)
-{
-    stage->lost = fast_malloc(48);
-    MUST(stage->lost);
-    static const size_t sizes[] = { 16, 100, 1500, 20000, 100000, 4500000 };
-    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        note(stage->own, &stage->own_count, fast_malloc(sizes[i]), sizes[i]);
-        note(stage->given, &stage->given_count, fast_malloc(sizes[i]), sizes[i]);
-        note(stage->given, &stage->given_count, fast_malloc(sizes[i]), sizes[i]);
-    }
-    if (victim_phases == names_phases)
-        names_set_up();
-}
-
-/* Somebody who is dead already when the victim comes. */
+/* Somebody who is dead already when the victim comes.  Two of them: the one with
+ * HSHM_EXIT=reclaim first, the other dies with a block of the first in hand. */
+#define PREDECESSOR_KEEPS 12 /* blocks */
 static pid_t predecessor(bool reclaim)
 {
     pid_t pid = fork();
@@ -517,18 +423,23 @@ static pid_t predecessor(bool reclaim)
         fast_free(blocks[i]);
     MUST(fast_malloc(90000) && fast_malloc(100000));
     MUST(ledger_charge(&heap, 3)); /* and dies before it commits them */
-    if (stage->lost)
+    if (reclaim) {
+        stage->lost_too = blocks[1];
+        MUST(fast_malloc(5000000));
+    } else {
+        struct thread_cache *other = cache_make(&heap);
+        MUST(other);
         cache->record->step.what.raw_ = off_of(&heap, stage->lost) | INFLIGHT_MINE;
+        other->record->step.what.raw_ = off_of(&heap, stage->lost_too) | INFLIGHT_MINE;
+    }
+    if (!reclaim && victim_phases == names_phases) {
+        struct named *n = &stage->from[5];
+        n->fate = FATE_OPEN;
+        MUST(block_take(&heap, n->block.at) == 0);
+        publish_half(n->block.at);
+    }
     raise(SIGSTOP);
     _exit(1);
-}
-
-static void stage_set(const char *at)
-{
-    snprintf(file, sizeof file, "%s", at);
-    snprintf(name, sizeof name, "file:%s", file);
-    unlink(file);
-    stage = mmap(NULL, sizeof *stage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
 static void stop_and_wait(pid_t pid)
@@ -546,12 +457,4 @@ static void kill_and_wait(pid_t pid)
     kill(pid, SIGKILL);
     while (waitpid(pid, &status, 0) == pid && !WIFSIGNALED(status) && !WIFEXITED(status))
         ;
-}
-
-/* The dead have been dead for long. */
-static void grace_is_over(struct heap *h)
-{
-    for (uint64_t i = 0; i < h->header->members_high.raw_; i++)
-        if (&h->members[i] != h->me)
-            h->members[i].dead_ms.raw_ = 1;
 }
