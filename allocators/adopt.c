@@ -15,8 +15,8 @@
 /* A dead freer may have had a block of this page in hand: see page_audit(). */
 static void pool_audit(struct heap *h, struct slice *d)
 {
-    uint64_t off = swap(page_audited, d->audit, 0);
-    if (off && block_is_lost(h, d, off))
+    uint64_t off;
+    if (page_question(h, d, &off))
         kept_forget(h, d, off);
 }
 

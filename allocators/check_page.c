@@ -169,7 +169,7 @@ static void check_list(struct checker *k, uint64_t word_off, unsigned cls, uint6
 
 static bool step_is_one(uint64_t what)
 {
-    return what == 0 || ((what & 15) >= INFLIGHT_MINE && (what & 15) <= INFLIGHT_ASKED);
+    return what == 0 || ((what & 15) >= INFLIGHT_MINE && (what & 15) <= INFLIGHT_LARGE);
 }
 
 static void look_record(struct checker *k, struct unit *u)

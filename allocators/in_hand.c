@@ -19,7 +19,6 @@ static uint64_t step_read(struct heap *h, const struct search *s, uint64_t recor
     return os_pread(s->fd, &what, sizeof what, at) == (long)sizeof what ? what : 0;
 }
 
-/* A block that its page's owner was asked about is in nobody's hands. */
 static bool is_searched(struct heap *h, const struct search *s, uint64_t what)
 {
     uint64_t off = what & ~UINT64_C(15), c = off >> CHUNK_SHIFT;

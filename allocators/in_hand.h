@@ -3,7 +3,7 @@
  * Who frees a block of another's page notes it in the step of its record before
  * it touches it (page_free_remote()).  Three need to know:
  *   - who answers a recoverer's question: a block that another freer has in
- *     hand is not the one that was lost (block_is_lost());
+ *     hand is not the one that was lost (page_question());
  *   - who recovers a member with HSHM_EXIT=reclaim: a page stays as long as a
  *     freer may still write there;
  *   - who reclaims legacies: what is being freed is not to be freed twice.

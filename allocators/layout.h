@@ -286,7 +286,6 @@ enum inflight_phase {
     INFLIGHT_MINE = 1,   /* the block is on no list yet: only the freer knows it */
     INFLIGHT_LINKED = 2, /* linked and maybe pushed to its page's remote list */
     INFLIGHT_LARGE = 3,  /* being stamped freed, maybe being taken apart */
-    INFLIGHT_ASKED = 4,  /* of a dead freer: the page's owner is being asked about it */
 };
 
 #define CLASS_COUNT 72

@@ -166,33 +166,43 @@ static void owner_put(struct heap *h, struct slice *d, uint64_t first, uint64_t 
     }
 }
 
-/* In this order: a later freer notes the block before it makes it look freed, and
- * has it on 'remote' before it clears the note.  So it is seen in its hands or
- * on the list.  Only the owner, who asks, takes blocks off any of the lists. */
-bool block_is_lost(struct heap *h, const struct slice *d, uint64_t off)
+static bool is_on_list(struct heap *h, const struct slice *d, uint64_t off)
 {
-    struct hands hands;
     uint64_t cell = own_get(d->cell), all = chunks_high(h) << (CHUNK_SHIFT - 4);
-    if (!block_is_in(h, d, off) || page_block_index(d, off) >= own_get(d->capacity) ||
-        !link_is_sound(h, link_read(h, at_off(h, off))))
-        return false;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    hands_collect(h, -1, 0, off, off + 1, &hands);
-    if (hands_any(&hands, off, off + 1) ||
-        list_has_within(h, remote_head(get_acquire(d->remote)), off, all) ||
-        list_has_within(h, own_get(d->taken), off, all))
-        return false;
-    return !cell || (!list_has_within(h, own_get(cell_at(h, cell)->free), off, all) &&
-                     !list_has_within(h, own_get(cell_at(h, cell)->parked), off, all));
+    return list_has_within(h, remote_head(get_acquire(d->remote)), off, all) ||
+           list_has_within(h, own_get(d->taken), off, all) ||
+           (cell && (list_has_within(h, own_get(cell_at(h, cell)->free), off, all) ||
+                     list_has_within(h, own_get(cell_at(h, cell)->parked), off, all)));
 }
 
-/* A recoverer found that a dead process may have been freeing this block: if
- * nobody else is and it is on none of our lists, it was.  The question is taken
- * off first: who asks about the block again finds none, and asks. */
+/* tests/models/audit.pml tries all of this in every order.  The question is taken off
+ * first: who asks about the block again finds none, and asks.  A later freer notes
+ * the block before it makes it look freed, and has it on 'remote' before it clears
+ * the note: so it is seen in its hands or on the list.  Only the owner, who asks,
+ * takes blocks off any of the lists. */
+bool page_question(struct heap *h, struct slice *d, uint64_t *off)
+{
+    struct hands hands;
+    uint64_t none = 0;
+    *off = swap(page_audited, d->audit, 0);
+    if (!block_is_in(h, d, *off) || page_block_index(d, *off) >= own_get(d->capacity) ||
+        !link_is_sound(h, link_read(h, at_off(h, *off))))
+        return false;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    hands_collect(h, -1, 0, *off, *off + 1, &hands);
+    bool in_hand = hands_any(&hands, *off, *off + 1);
+    if (is_on_list(h, d, *off))
+        return false;
+    if (in_hand) /* when those hands are empty */
+        cas(page_audited, d->audit, &none, *off);
+    return !in_hand;
+}
+
+/* A recoverer found that a dead process may have been freeing this block. */
 static uint32_t page_audit(struct heap *h, struct slice *d)
 {
-    uint64_t off = swap(page_audited, d->audit, 0);
-    if (!off || !block_is_lost(h, d, off))
+    uint64_t off;
+    if (!page_question(h, d, &off))
         return 0;
     kept_forget(h, d, off);
     owner_put(h, d, off, off);

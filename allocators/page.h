@@ -39,8 +39,9 @@ enum freed page_free_remote(struct heap *h, struct inflight *step, struct slice 
                             uint64_t word);
 /* The same for a block that is in hand already: 'step' says so, for all to see. */
 void page_push_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off);
-/* For the page's owner: does the block look freed, but is on no list and in nobody's hands? */
-bool block_is_lost(struct heap *h, const struct slice *d, uint64_t off);
+/* For the page's owner, asked by a recoverer: does the block look freed, but is on no list and
+ * in nobody's hands?  The question is answered, or stays while somebody has it in hand. */
+bool page_question(struct heap *h, struct slice *d, uint64_t *off);
 /* Is the block on a list?  Exact for the owner, a good guess for others. */
 bool page_lists_have(struct heap *h, const struct slice *d, uint64_t off);
 

@@ -21,11 +21,9 @@ static bool finish_small(struct heap *h, struct inflight *step, struct slice *d,
         link_write(h, off, LIST_END);
         put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     }
-    if (!link_is_sound(h, link_read(h, at_off(h, off))))
-        return true;
-    /* Before the question: who answers it must not find the block in the dead one's hands. */
-    put_release(inflight_asked, step->what, off | INFLIGHT_ASKED);
-    return ask_owner(d, off);
+    /* The note that the block is in the dead one's hands stays until the question is
+     * asked: whoever answers waits for that. */
+    return !link_is_sound(h, link_read(h, at_off(h, off))) || ask_owner(d, off);
 }
 
 static void finish_large(struct heap *h, struct inflight *step, struct slice *d)

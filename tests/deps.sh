@@ -28,6 +28,7 @@ strace                    check  strace       tests that count system calls
 ltrace                    check  ltrace       the test that counts malloc calls
 gdb                       check  gdb          program test
 valgrind                  check  valgrind     program test
+spin                      check  spin         models of protocols
 libc6-dbg                 check  -            valgrind
 redis-server              check  -            server test
 redis-tools               check  -            server test
