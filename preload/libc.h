@@ -8,7 +8,7 @@
 #include <malloc.h>
 #define HAVE_BACKTRACE 1
 #else
-#define HAVE_BACKTRACE 0
+#define HAVE_BACKTRACE             0
 static inline int backtrace(void **frames, int size)
 {
     (void)frames, (void)size;
@@ -25,7 +25,7 @@ int mallopt(int parameter, int value);
 int malloc_trim(size_t pad);
 void malloc_stats(void);
 int malloc_info(int flags, FILE *to);
-#define RTLD_DEEPBIND 0
-#define LM_ID_BASE    0
+#define RTLD_DEEPBIND              0
+#define LM_ID_BASE                 0
 #define dlmopen(space, file, mode) dlopen(file, mode)
 #endif

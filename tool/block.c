@@ -42,14 +42,10 @@ static bool in_tables(const struct view *v, uint64_t off, struct block *b)
     const struct {
         uint64_t from;
         const char *what;
-    } tables[] = { { 0, "header of the segment" },
-                   { SEG_NAMES_OFF, "header of names" },
-                   { SEG_HOLDS_OFF, "table of holds" },
-                   { SEG_UNUSED_OFF, "table of names" },
-                   { SEG_MEMBERS_OFF, "table of members" },
-                   { SEG_BUCKETS_OFF, "table of names" },
-                   { h->chunks_off, "table of chunks" },
-                   { h->slices_off, "table of slices" },
+    } tables[] = { { 0, "header of the segment" },          { SEG_NAMES_OFF, "header of names" },
+                   { SEG_HOLDS_OFF, "table of holds" },     { SEG_UNUSED_OFF, "table of names" },
+                   { SEG_MEMBERS_OFF, "table of members" }, { SEG_BUCKETS_OFF, "table of names" },
+                   { h->chunks_off, "table of chunks" },    { h->slices_off, "table of slices" },
                    { h->kept_off, "table of kept blocks" } };
     if (off >= h->first_chunk << CHUNK_SHIFT)
         return false;

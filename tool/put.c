@@ -52,8 +52,8 @@ static const char *input_read(struct thread_cache *tc, struct input *in)
             return "it has no room for that";
         if (in->used == in->room)
             break;
-        ssize_t n = read(STDIN_FILENO, in->block + in->used,
-                         smaller(in->room - in->used, STEP_BYTES));
+        ssize_t n =
+            read(STDIN_FILENO, in->block + in->used, smaller(in->room - in->used, STEP_BYTES));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

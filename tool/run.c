@@ -15,7 +15,6 @@
 
 enum { EXIT_OURS = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
-
 /* ---- the library ------------------------------------------------------------------------ */
 
 void library_find(const char *name, char *path, size_t size)
