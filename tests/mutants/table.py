@@ -87,8 +87,8 @@ F, T = "allocators/page.c", "process/test_every_instruction"
 mutant(F, "a merged list was not in use", "own_put(page_used, d->used, own_get(d->used) - n);\n        own_put(page_taking", "own_put(page_taking", "process/test_one_heap")
 mutant(F, "a remote list is known to a register alone", "own_put(page_taking, d->taken, remote_head(word));", ";", T)
 mutant(F, "a block being freed is known to its freer alone", "    put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);", "    put_release(inflight_linked, step->what, 0);", T)
-mutant(F, "no list has any block", "    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))\n        return true;\n    return cell &&", "    return 0 && cell &&", "process/test_damage:a_block_freed_twice")
-mutant(F, "the audit finds nothing", "        own_put(page_used, d->used, own_get(d->used) - 1);\n        found = 1;", "        found = 1;", T)
+mutant(F, "no list has any block", "    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))\n        return true;\n    return cell_is_sound(h, cell) &&", "    return 0 && cell &&", "process/test_damage:a_block_freed_twice")
+mutant(F, "the audit finds nothing", "    own_put(page_used, d->used, own_get(d->used) - 1);\n    return 1;", "    return 1;", T)
 mutant(F, "a block is remote and free", " || (remote && is_remote(h, d, off))", "", "process/test_death")
 mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size + 1));", "unit/test_threads")
 
@@ -114,14 +114,14 @@ mutant(F, "a huge block keeps what it shrank by", "        chunk_release_run(h, 
 
 # ---- the dead ------------------------------------------------------------------------------------------
 F, T = "allocators/recover.c", "process/test_death"
-mutant(F, "steps in hand are not finished", "    if (phase == INFLIGHT_NONE)\n        return true;", "    if (1)\n        return true;", "process/test_every_instruction")
-mutant(F, "what the dead had is not marked", "        if (get(kept->bits[i]) != bits)\n            put(kept_set, kept->bits[i], bits);\n    }\n    put_release(page_flags, d->flags, (uint8_t)((flags &", "    }\n    put_release(page_flags, d->flags, (uint8_t)((flags &", T)
-mutant(F, "lists of the dead do not count", "        records_each(h, dead, record_unmark, NULL);", "        ;", "process/test_many:the_free_memory_of_the_dead")
+mutant("allocators/recover_steps.c", "steps in hand are not finished", "    if (phase == INFLIGHT_NONE)\n        return true;", "    if (1)\n        return true;", "process/test_every_instruction")
+mutant("allocators/recover_chunks.c", "what the dead had is not marked", "        if (get(kept->bits[i]) != bits)\n            put(kept_set, kept->bits[i], bits);\n    }\n    put_release(page_flags, d->flags, (uint8_t)((flags &", "    }\n    put_release(page_flags, d->flags, (uint8_t)((flags &", T)
+mutant("allocators/recover_chunks.c", "lists of the dead do not count", "        records_each(h, dead, record_unmark, NULL);", "        ;", "process/test_many:the_free_memory_of_the_dead")
 mutant(F, "the stopped are dead", "    if (os_lock_held(fd, LOCK_MEMBER(slot))) {", "    if (0) {", T)
-mutant(F, "HSHM_EXIT=reclaim keeps large blocks", "(!dead->reclaim || block_is_registered(h, d, slice_off(h, d))))", "true)", "process/test_many:what_processes_leave")
+mutant("allocators/recover_chunks.c", "HSHM_EXIT=reclaim keeps large blocks", "(!dead->reclaim || block_is_registered(h, d, slice_off(h, d))))", "true)", "process/test_many:what_processes_leave")
 mutant(F, "nobody says whose a full segment is", "fetch_add(kept_members, h->header->kept_members, 1);", ";", "process/test_many:a_full_segment_says")
 mutant("allocators/adopt.c", "a legacy stays marked", "return fetch_and(kept_forget, kept->bits[block / 64], ~bit) & bit;", "return get(kept->bits[block / 64]) & bit;", "process/test_many:the_free_memory_of_the_dead")
-mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n    }\n}", "            ;\n    }\n}", "process/test_death:large_blocks_that")
+mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n        }\n    }\n}", "            ;\n        }\n    }\n}", "process/test_death:large_blocks_that")
 mutant("allocators/os.c", "children keep the lock of their parent", "    if (!for_children)\n        os_advise", "    if (0)\n        os_advise", T)
 
 # ---- the segment's file --------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ mutant(F, "others may write to it", "if (f->mode & 022 & ~c->mode)", "if (0)", "
 mutant(F, "its size does not matter", "if (file_bytes != header->window && file_bytes != header->window + GPU_AREA_BYTES)", "if (0)", "process/test_damage:a_truncated_file")
 mutant(F, "the last one leaves the file", "    if (!needed)\n        segment_remove_if_idle(h->path, slot);", "    (void)needed;", "process/test_last_exit:members_that_end_together")
 mutant(F, "a joiner does not look again", "bool removed = get_acquire(h->header->state) != SEG_LIVE ||", "bool removed = 0 &&", "process/test_last_exit:those_who_come")
-mutant(F, "links are followed", "long fd = os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);\n        if (fd >= 0) {", "long fd = os_open(h->path, O_RDWR | O_NONBLOCK, 0);\n        if (fd >= 0) {", "process/test_damage:what_is_no_plain_file")
+mutant(F, "links are followed", "-ENOENT : os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);", "-ENOENT : os_open(h->path, O_RDWR | O_NONBLOCK, 0);", "process/test_damage:what_is_no_plain_file")
 
 # ---- GPU segments: how calls come there --------------------------------------------------------------------
 F, T = "gpu_hooks/resolve.c", "gpu/test_gpu:"
