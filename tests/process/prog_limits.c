@@ -148,10 +148,10 @@ static void children_have_their_own(void)
         _exit(7);
     }
     expect(WEXITSTATUS(end_of(pid)) == 7 && now().sa_handler == note_it);
-    pid = vfork();
+    pid = vfork();  /* NOLINT: this is what is tested */
     if (pid == 0) { /* as programs do before they execute another */
-        struct sigaction none = { .sa_handler = SIG_DFL };
-        sigaction(SIGBUS, &none, &old);
+        struct sigaction none = { .sa_handler = SIG_DFL }; /* NOLINT */
+        sigaction(SIGBUS, &none, &old);                    /* NOLINT */
         _exit(old.sa_handler == note_it ? 7 : 8);
     }
     expect(WEXITSTATUS(end_of(pid)) == 7 && now().sa_handler == note_it);

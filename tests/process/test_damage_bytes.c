@@ -163,6 +163,28 @@ static bool is_in_segment(uint64_t at, const struct seg_header *h)
     return at >= h->base && at < h->base + h->window;
 }
 
+static uint64_t tables_sum(const struct seg_header *h)
+{
+    uint64_t slices = h->slices_off + h->first_chunk * CHUNK_SLICES * sizeof(struct slice);
+    return sum("met", 0, 1 << 16) + sum("met", SEG_MEMBERS_OFF, SEG_MEMBERS_OFF + 4096) +
+           sum("met", h->chunks_off, h->chunks_off + 4096) +
+           sum("met", slices, slices + 2 * CHUNK_SLICES * sizeof(struct slice));
+}
+
+/* From here on its new blocks are private, and what it has stays as it is. */
+static void goes_on_privately(struct puppet *a, const struct seg_header *h, uint64_t at)
+{
+    cr_assert_eq(ask(a, "s"), 1, "its blocks are what they were");
+    cr_assert(!is_in_segment(ask(a, "m 100"), h));
+    cr_assert(!is_in_segment(ask(a, "m 1000000"), h));
+    cr_assert(!is_in_segment(ask(a, "T 100"), h));
+    uint64_t moved = ask(a, "r %#lx 5000", (unsigned long)at);
+    cr_assert(moved && !is_in_segment(moved, h));
+    cr_assert_eq(ask(a, "v %#lx 100 7", (unsigned long)moved), 1, "realloc has kept the bytes");
+    cr_assert_eq(ask(a, "d"), 1);
+    cr_assert_eq(ask(a, "n 100 100"), 100);
+}
+
 static void met(int cls, size_t field, uint64_t bad, size_t n, const char *what)
 {
     struct puppet a = puppet_start("met", ""), b = puppet_start("met", "");
@@ -180,24 +202,9 @@ static void met(int cls, size_t field, uint64_t bad, size_t n, const char *what)
         cr_assert_eq(ask(&a, "n 300 9000"), 300, "%s", puppet_said(&a));
     }
     cr_assert_not_null(strstr(puppet_said(&a), what), "not '%s': %s", what, puppet_said(&a));
-    uint64_t before = sum("met", 0, 1 << 16) + sum("met", SEG_MEMBERS_OFF, SEG_MEMBERS_OFF + 4096) +
-                      sum("met", h.chunks_off, h.chunks_off + 4096) +
-                      sum("met", h.slices_off + h.first_chunk * CHUNK_SLICES * sizeof(struct slice),
-                          h.slices_off + (h.first_chunk + 2) * CHUNK_SLICES * sizeof(struct slice));
-    cr_assert_eq(ask(&a, "s"), 1, "its blocks are what they were");
-    cr_assert(!is_in_segment(ask(&a, "m 100"), &h));
-    cr_assert(!is_in_segment(ask(&a, "m 1000000"), &h));
-    cr_assert(!is_in_segment(ask(&a, "T 100"), &h));
-    uint64_t moved = ask(&a, "r %#lx 5000", (unsigned long)at);
-    cr_assert(moved && !is_in_segment(moved, &h));
-    cr_assert_eq(ask(&a, "v %#lx 100 7", (unsigned long)moved), 1, "realloc has kept the bytes");
-    cr_assert_eq(ask(&a, "d"), 1);
-    cr_assert_eq(ask(&a, "n 100 100"), 100);
-    uint64_t after = sum("met", 0, 1 << 16) + sum("met", SEG_MEMBERS_OFF, SEG_MEMBERS_OFF + 4096) +
-                     sum("met", h.chunks_off, h.chunks_off + 4096) +
-                     sum("met", h.slices_off + h.first_chunk * CHUNK_SLICES * sizeof(struct slice),
-                         h.slices_off + (h.first_chunk + 2) * CHUNK_SLICES * sizeof(struct slice));
-    cr_assert_eq(before, after, "it was written to after: %s", what);
+    uint64_t before = tables_sum(&h);
+    goes_on_privately(&a, &h, at);
+    cr_assert_eq(before, tables_sum(&h), "it was written to after: %s", what);
     for (int i = 0; i < 3; i++)
         ask(&b, "n 300 %d", 5000 + i * 3000);
     cr_assert_not_null(strstr(puppet_said(&b), "damaged"), "%s", puppet_said(&b));
