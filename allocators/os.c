@@ -314,10 +314,12 @@ long os_advise(void *at, uint64_t bytes, int advice)
 enum trust { UNTRIED, WORKS, LIES };
 static enum trust populating, removing;
 static bool asking_less;
+static long last_euid; /* while asking less */
 
 void os_ask_less(void)
 {
     enum trust untried = UNTRIED;
+    last_euid = os_euid();
     __atomic_store_n(&asking_less, true, __ATOMIC_RELAXED);
     __atomic_compare_exchange_n(&populating, &untried, WORKS, false, __ATOMIC_RELAXED,
                                 __ATOMIC_RELAXED);
@@ -498,7 +500,7 @@ long os_tid(void)
 
 long os_euid(void)
 {
-    return os_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+    return __atomic_load_n(&asking_less, __ATOMIC_RELAXED) ? last_euid : os_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
 }
 
 uint64_t os_ram_bytes(void)
@@ -569,13 +571,14 @@ os_signals os_signals_now(void)
     return now;
 }
 
-/* Before kernel 5.14: it reads the new mask before it finds that this is no way to set it.  Not the
- * first choice, as valgrind complains about it. */
+/* Where populating cannot be had: the kernel reads the new mask before it finds that this is no way to
+ * set it.  Not the first choice, as valgrind complains about it. */
 bool os_is_readable(const void *at)
 {
-    long rc = os_advise((void *)((uintptr_t)at & ~(OS_PAGE - 1)), OS_PAGE, MADV_POPULATE_READ);
-    if (rc != -EINVAL && rc != -ENOSYS)
-        return rc == 0;
+    if (__atomic_load_n(&populating, __ATOMIC_RELAXED) == WORKS) {
+        void *page = (void *)((uintptr_t)at & ~(OS_PAGE - 1));
+        return os_advise(page, OS_PAGE, MADV_POPULATE_READ) == 0;
+    }
     return os_call(SYS_rt_sigprocmask, -1, (long)at, 0, sizeof(os_signals), 0, 0) != -EFAULT;
 }
 

@@ -272,9 +272,11 @@ bool view_page(struct view *v, uint64_t slice, const struct slice *d, struct pag
     if (look->capacity > look->reserved)
         return false;
     view_forget_links(v);
-    if (get(d->remote))
+    /* An empty page's memory may have gone already, and with it the links of its lists. */
+    bool lists = !(get(d->flags) & PAGE_EMPTY);
+    if (lists && get(d->remote))
         walk(v, look, remote_head(get(d->remote)), false, &look->remote);
-    if (get(d->taken))
+    if (lists && get(d->taken))
         walk(v, look, get(d->taken), true, &look->taken);
     if (get(d->flags) & (PAGE_KEPT | PAGE_BITS))
         look_kept(v, slice, look);
