@@ -214,6 +214,27 @@ static void chunk_forget(struct cuda_dev *dev, uint32_t chunk, uint64_t word)
     put_release(gpu_chunk, s->chunks[chunk].word, GPU_WORD(GPU_EMPTY, 0, word_length(word)));
 }
 
+#define FETCH_TRIES 100
+
+/* Who has it may be about to end, and who is about to have it may still be fetching it. */
+static bool chunk_fetch_or_forget(struct cuda_dev *dev, uint32_t chunk, uint64_t word)
+{
+    struct gpu_seg *s = &dev->seg;
+    for (int i = 0; i < FETCH_TRIES; i++) {
+        if (chunk_fetch(dev, chunk, word))
+            return true;
+        if (!cuda_others_use(s, s->index)) {
+            chunk_forget(dev, chunk, word);
+            return true;
+        }
+        os_sleep_us(5000);
+        word = get_acquire(s->chunks[chunk].word);
+        if (chunk_state(word) != GPU_READY)
+            return true;
+    }
+    return false;
+}
+
 /* A chunk that is being made when we come may have been told to all but us: wait for it. */
 void cuda_chunks_map(struct cuda_dev *dev)
 {
@@ -227,11 +248,7 @@ void cuda_chunks_map(struct cuda_dev *dev)
                 break;
             word = get_acquire(s->chunks[c].word);
         }
-        if (chunk_state(word) != GPU_READY || chunk_fetch(dev, c, word))
-            continue;
-        if (!cuda_others_use(s, s->index))
-            chunk_forget(dev, c, word);
-        else
+        if (chunk_state(word) == GPU_READY && !chunk_fetch_or_forget(dev, c, word))
             log_once("GPU segment %s: a part of its memory cannot be had from any member",
                      main_heap.name);
     }
