@@ -220,7 +220,7 @@ void large_end(struct heap *h, struct slice *d)
 bool large_free(struct heap *h, struct inflight *step, struct slice *d)
 {
     uint32_t c = chunk_of(slice_index(h, d));
-    uint64_t word = get_acquire(h->chunks[c].word), stamp = get_acquire(d->remote);
+    uint64_t stamp = get_acquire(d->remote);
     if ((stamp & 0xff) != LARGE_LIVE)
         return false;
     put(inflight_gen, step->gen, stamp >> 8);
@@ -231,7 +231,7 @@ bool large_free(struct heap *h, struct inflight *step, struct slice *d)
     }
     /* Who is in charge now?  A dead owner's recoverer says that it has begun before it
      * looks at the stamp: who does not see that has stamped in time. */
-    word = get_acquire(h->chunks[c].word);
+    uint64_t word = get_acquire(h->chunks[c].word);
     bool ours = word_member(word) == h->member_id, huge = word_state(word) == CHUNK_HUGE;
     if (ours || (huge && (!page_is_held(h, d) || !member_in_charge(h, word_member(word))))) {
         struct guard g = heap_lock(h);

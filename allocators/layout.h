@@ -452,7 +452,8 @@ static_assert(SEG_UNUSED_OFF + NAME_MAX_COUNT / 8 <= SEG_MEMBERS_OFF, "unused bi
 static_assert(SEG_MEMBERS_OFF + MEMBER_MAX * sizeof(struct seg_member) <= SEG_BUCKETS_OFF, "");
 static_assert(UINT64_C(8) << BUCKET_BITS <= SEG_BLOCKS_OFF - SEG_BUCKETS_OFF, "buckets fit");
 static_assert(UINT64_C(8) << WORD_BITS <= SEG_REFS_OFF - SEG_BLOCKS_OFF, "words fit");
-static_assert((UINT64_C(8) << WORD_BITS) / OS_PAGE <= 8 * 64, "a bit for each OS page of a table");
+static_assert((UINT64_C(8) << WORD_BITS) / OS_PAGE <= UINT64_C(512),
+              "a bit for each OS page of a table");
 
 /* How many entries a window has room for. */
 static inline uint64_t name_count(uint64_t window)

@@ -500,7 +500,8 @@ long os_tid(void)
 
 long os_euid(void)
 {
-    return __atomic_load_n(&asking_less, __ATOMIC_RELAXED) ? last_euid : os_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+    return __atomic_load_n(&asking_less, __ATOMIC_RELAXED) ? last_euid
+                                                           : os_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
 }
 
 uint64_t os_ram_bytes(void)

@@ -251,8 +251,8 @@ static bool pointers_copy(struct heap *h, struct snapshot *s)
         return true;
     if (!copy_back(s, 0, s->kept_bytes))
         return false;
-    memset(to, 0, chunks * sizeof *to);
-    if (h->inherited)
+    memset(to, 0, chunks * sizeof *to); /* NOLINT(bugprone-sizeof-expression): of pointers */
+    if (h->inherited)                   /* NOLINTNEXTLINE(bugprone-sizeof-expression) */
         memcpy(to, h->inherited, h->inherited_chunks * sizeof *to);
     for (uint64_t i = 0; i < s->run_count; i++)
         if (s->runs[i].kind == RUN_DESCRIPTORS) {

@@ -134,7 +134,8 @@ EXPORT __typeof__(sigaction) __sigaction ALIAS_OF(sigaction);
 
 static sighandler_t set_old(sighandler_t want, int flags)
 {
-    struct sigaction action = { .sa_handler = want, .sa_flags = flags }, old;
+    struct sigaction action = { .sa_handler = want, .sa_flags = flags },
+                     old = { .sa_handler = SIG_DFL };
     if (!(flags & SA_RESETHAND))
         sigaddset(&action.sa_mask, SIGBUS);
     return change(&action, &old) < 0 ? SIG_ERR : old.sa_handler;

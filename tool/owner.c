@@ -44,7 +44,7 @@ static void owner_line(const struct view *v, const struct block *b)
         printf(", %s", b->state);
     if (b->size) {
         printf(", %s bytes at 0x%llx", text_count(b->size).at,
-               (unsigned long long)(v->header.base + b->start));
+               (unsigned long long)v->header.base + b->start);
         if (b->off != b->start)
             printf(" (+%s)", text_count(b->off - b->start).at);
     }
