@@ -325,9 +325,11 @@ AT_FORK(".text") void copy_into_place(struct heap *h, struct snapshot *s)
         h->inherited_file |= s->pool != NULL || s->viewed != 0;
     }
     /* The rest of a pool is address space only. */
-    char *rest = s->read + s->kept_bytes, *end = s->area + s->area_bytes;
-    if (s->area && rest < end)
-        os_unmap(rest, (uint64_t)(end - rest));
+    if (s->area) {
+        char *rest = s->read + s->kept_bytes, *end = s->area + s->area_bytes;
+        if (rest < end)
+            os_unmap(rest, (uint64_t)(end - rest));
+    }
     for (unsigned i = 0; i < POOLS; i++) /* those of other children */
         if (s->others[i])
             os_unmap(s->others[i], s->others_bytes[i]);

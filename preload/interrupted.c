@@ -57,7 +57,8 @@ static bool frame_is_in_our_code(const uint64_t *frame)
 {
     const ucontext_t *context = (const void *)(frame + 1);
     uint64_t at = (uint64_t)context->uc_mcontext.gregs[REG_RIP];
-    return at - (uint64_t)(uintptr_t)__ehdr_start < (uint64_t)(etext - __ehdr_start);
+    return at - (uint64_t)(uintptr_t)__ehdr_start <
+           (uint64_t)(uintptr_t)etext - (uint64_t)(uintptr_t)__ehdr_start;
 }
 
 enum frame { FRAME_NONE, FRAME_OTHER, FRAME_OURS };

@@ -29,7 +29,7 @@ static const char *cell_character(const struct cell *c, bool utf8)
     case CELL_HUGE: return "H";
     case CELL_PAGE:
         return utf8 ? shades[c->fill > 99 ? 3 : c->fill / 25]
-                    : &digits[2 * (c->fill > 99 ? 9 : c->fill / 10)];
+                    : &digits[(size_t)2 * (c->fill > 99 ? 9 : c->fill / 10)];
     default: return " ";
     }
 }

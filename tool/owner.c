@@ -39,7 +39,7 @@ static void owner_json(const struct view *v, const char *asked, const struct blo
 
 static void owner_line(const struct view *v, const struct block *b)
 {
-    printf("0x%llx: %s", (unsigned long long)(v->header.base + b->off), b->what);
+    printf("0x%llx: %s", (unsigned long long)v->header.base + b->off, b->what);
     if (b->state)
         printf(", %s", b->state);
     if (b->size) {

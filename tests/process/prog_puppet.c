@@ -148,8 +148,8 @@ static uint64_t obey(char verb, uint64_t a, uint64_t b, uint64_t c)
     case 'g': return daemonise();
     case 'u': return drop();
     case 'k': return sleeping_child();
-    case 'q': /* 'q 1': by _exit(); 'q 2': a child of vfork() does */
-        if (a == 2 && vfork() > 0)
+    case 'q':                      /* 'q 1': by _exit(); 'q 2': a child of vfork() does */
+        if (a == 2 && vfork() > 0) /* NOLINT: this is what is tested */
             return 1;
         _exit(0);
     case 'i': return (uint64_t)getpid();

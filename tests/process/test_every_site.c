@@ -1,2 +1,2 @@
 /* timeout: 1200 */
-#include "tests/process/test_every_instruction.c"
+#include "tests/process/test_every_instruction.c" /* NOLINT(bugprone-suspicious-include) */
