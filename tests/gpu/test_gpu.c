@@ -133,7 +133,8 @@ Test(gpu, a_program_without_a_driver_is_not_touched)
     struct outcome o =
         shell("LD_PRELOAD= strace -f -o $TMPDIR/trace -E LD_PRELOAD=$PRELOAD -E HSHM_GPU=on "
               "-E HSHM_SEGMENT=host \"$BIN\"/prog_settings is_served; "
-              "grep -cE 'clone|socket|cuda|amdhip|ftruncate\\([0-9]+, [0-9]{12}' $TMPDIR/trace; "
+              "grep -cE 'clone3?\\(|socket\\(|lib(cuda|amdhip)|ftruncate\\([0-9]+, [0-9]{12}' "
+              "$TMPDIR/trace; "
               "grep -c openat $TMPDIR/trace");
     int touched = -1, opened = 0;
     sscanf(o.out, "%d %d", &touched, &opened);
