@@ -203,7 +203,7 @@ static bool address_is_ours(const void *at)
 
 static bool stack_is_ours(void)
 {
-    char here;
+    char here = 0;
     return address_is_ours(&here);
 }
 
