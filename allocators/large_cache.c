@@ -59,9 +59,9 @@ static uint32_t find(struct thread_cache *tc, uint32_t span)
 
 void *large_cache_take(struct thread_cache *tc, size_t n, bool *zero)
 {
-    uint32_t span = (uint32_t)((n + SLICE_BYTES - 1) >> SLICE_SHIFT);
-    if (!tc->large_count || span > SLICES_BLOCK || tc->heap->unusable)
+    if (!tc->large_count || n > LARGE_POPULATED || tc->heap->unusable)
         return NULL;
+    uint32_t span = (uint32_t)((n + SLICE_BYTES - 1) >> SLICE_SHIFT);
     uint32_t i = find(tc, span);
     if (i == UINT32_MAX)
         return NULL;

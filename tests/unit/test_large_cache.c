@@ -43,6 +43,16 @@ Test(large_cache, block_just_freed_serves_the_next_of_as_many_slices)
     assert_sound();
 }
 
+/* Counted in slices, in 32 bits, these are as large as what is kept, or nothing at all. */
+Test(large_cache, what_no_segment_can_hold_is_refused_all_the_same)
+{
+    struct thread_cache *tc = fixture_cache();
+    for (unsigned shift = 48; shift < 63; shift++) {
+        heap_free(tc, heap_malloc(tc, 65536));
+        cr_assert_null(heap_malloc(tc, ((size_t)1 << shift) + 65536), "2^%u", shift);
+    }
+}
+
 Test(large_cache, calloc_clears_a_block_that_was_used_before)
 {
     struct thread_cache *tc = fixture_cache();
