@@ -16,7 +16,7 @@ gcc                       demo   gcc          building
 libc6-dev                 demo   -            building
 make                      demo   make         building
 python3                   demo   python3      the demo, the test runner
-libncurses-dev            demo   -            hshm top
+libncurses-dev            check  -            hshm top
 libcriterion-dev          check  -            unit and process tests
 pkg-config                check  pkg-config   install test
 git                       check  git          program test
@@ -39,12 +39,12 @@ stress-ng                 check  stress-ng    program test
 procps                    check  ps           tests that look at processes
 libjemalloc-dev           check  jeprof       tests of heap profiles
 google-perftools          check  google-pprof tests of heap profiles
-gcc-aarch64-linux-gnu     check  aarch64-linux-gnu-gcc tests on another machine
-libc6-dev-arm64-cross     check  -            tests on another machine
-gcc-riscv64-linux-gnu     check  riscv64-linux-gnu-gcc compiles for another machine
-libc6-dev-riscv64-cross   check  -            compiles for another machine
-qemu-user                 check  qemu-aarch64 tests on another machine
-musl-tools                check  musl-gcc     tests with another C library
+gcc-aarch64-linux-gnu     full   aarch64-linux-gnu-gcc tests on another machine
+libc6-dev-arm64-cross     full   -            tests on another machine
+gcc-riscv64-linux-gnu     full   riscv64-linux-gnu-gcc compiles for another machine
+libc6-dev-riscv64-cross   full   -            compiles for another machine
+qemu-user                 full   qemu-aarch64 tests on another machine
+musl-tools                full   musl-gcc     tests with another C library
 debhelper                 full   dh           make deb
 dpkg-dev                  full   dpkg-buildpackage make deb
 fakeroot                  full   fakeroot     make deb
@@ -71,7 +71,8 @@ default-jdk-headless      full   javac        program test
 ghostscript               full   gs           program test
 z3                        full   z3           program test
 ffmpeg                    full   ffmpeg       program test
-imagemagick               full   convert      program test
+imagemagick               full   convert-im6.q16      program test
+busybox-static            full   busybox      program test
 vim                       full   vim          program test
 libpython3.11-testsuite   full   -            program test
 man-db                    full   man          looks at the manual pages
