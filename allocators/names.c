@@ -55,7 +55,7 @@ static long info_suits(const struct name_info *info, uint64_t bytes, uint64_t ty
 }
 
 static long find_key(struct heap *h, const struct name_key *key, uint64_t bytes, uint64_t type,
-                     bool counted, struct name_info *out)
+                     struct thread_cache *counted, struct name_info *out)
 {
     struct place place;
     for (;;) {
@@ -65,14 +65,14 @@ static long find_key(struct heap *h, const struct name_key *key, uint64_t bytes,
             continue; /* removed just now */
         long rc = info_suits(out, bytes, type);
         if (rc == 0 && counted)
-            rc = name_ref(h, place.entry, out->generation);
+            rc = name_ref(counted, place.entry, out->generation);
         if (rc != -ENOENT)
             return rc;
     }
 }
 
-long name_find(struct heap *h, const char *name, uint64_t bytes, uint64_t type, bool counted,
-               struct name_info *out)
+long name_find(struct heap *h, const char *name, uint64_t bytes, uint64_t type,
+               struct thread_cache *counted, struct name_info *out)
 {
     struct name_key key;
     return name_key_make(h, name, &key) ? find_key(h, &key, bytes, type, counted, out) : -EINVAL;
@@ -171,7 +171,7 @@ long name_create(struct thread_cache *tc, const char *name, uint64_t bytes, uint
     *made = false;
     if (bytes == 0 || !name_key_make(h, name, &m.key))
         return -EINVAL;
-    long rc = find_key(h, &m.key, alone ? 0 : bytes, alone ? 0 : type, false, out);
+    long rc = find_key(h, &m.key, alone ? 0 : bytes, alone ? 0 : type, NULL, out);
     if (rc != -ENOENT)
         return rc == 0 && alone ? -EEXIST : rc;
     m.block = block_make(tc, bytes, align);
@@ -259,10 +259,29 @@ uint64_t name_refs(struct heap *h, uint32_t entry)
     return sum;
 }
 
-/* Announce first, look second: so does who removes the name, and with a full fence
- * in both one of the two sees the other. */
-long name_ref(struct heap *h, uint32_t entry, uint32_t generation)
+/* One reference less; if it was the last one of this member, what has been removed may go.
+ * That is what the entry is now: a reference to one that was gone may have been seen by
+ * whoever removed the next one in its place. */
+static bool ref_end(struct thread_cache *tc, uint32_t entry)
 {
+    struct heap *h = tc->heap;
+    bool last = false;
+    step_begin(h);
+    bool had = ref_drop(h, entry, &last);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the fence in entry_finish() */
+    if (last)
+        entry_finish(h, &tc->record->step, h->member_id, entry,
+                     entry_generation(get_acquire(entry_at(h, entry)->state)));
+    step_end(h);
+    return had;
+}
+
+/* Announce first, look second: so does who removes the name, and with a full fence
+ * in both one of the two sees the other.  Who has removed it may have seen our
+ * announcement and left the rest to us. */
+long name_ref(struct thread_cache *tc, uint32_t entry, uint32_t generation)
+{
+    struct heap *h = tc->heap;
     struct name_entry *e = entry_at(h, entry);
     names_used(h);
     if (!get(e->counted))
@@ -275,21 +294,13 @@ long name_ref(struct heap *h, uint32_t entry, uint32_t generation)
     if (entry_generation(state) == generation &&
         (entry_what(state) == NAME_NEW || entry_what(state) == NAME_LIVE))
         return 0;
-    bool last;
-    ref_drop(h, entry, &last);
+    ref_end(tc, entry);
     return -ENOENT;
 }
 
-long name_unref(struct thread_cache *tc, uint32_t entry, uint32_t generation)
+long name_unref(struct thread_cache *tc, uint32_t entry)
 {
-    struct heap *h = tc->heap;
-    bool last = false;
-    step_begin(h);
-    bool had = ref_drop(h, entry, &last);
-    if (last)
-        entry_finish(h, &tc->record->step, h->member_id, entry, generation);
-    step_end(h);
-    return had ? 0 : -ENOENT;
+    return ref_end(tc, entry) ? 0 : -ENOENT;
 }
 
 /* ---- removing ----------------------------------------------------------------------------------- */

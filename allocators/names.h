@@ -28,9 +28,9 @@ struct name_info {
  * -EEXIST, -EMSGSIZE (another size), -EPROTOTYPE (another type), -ENOSPC (no place for
  * another name), -ENOMEM.  'bytes' or 'type' 0: any will do. */
 
-/* 'counted': with a reference of this member. */
-long name_find(struct heap *h, const char *name, uint64_t bytes, uint64_t type, bool counted,
-               struct name_info *out);
+/* 'counted': with a reference of this member, by this thread; NULL: without. */
+long name_find(struct heap *h, const char *name, uint64_t bytes, uint64_t type,
+               struct thread_cache *counted, struct name_info *out);
 /* A zeroed block of a cache whose pages stay shared across fork; '*made' tells
  * whether it is new.  'alone': it must be. */
 long name_create(struct thread_cache *tc, const char *name, uint64_t bytes, uint64_t align,
@@ -43,8 +43,8 @@ long name_publish(struct thread_cache *tc, const char *name, void *p, uint64_t b
 long name_remove(struct thread_cache *tc, const char *name);
 
 /* References of this member: one more, to a name that was found; one less. */
-long name_ref(struct heap *h, uint32_t entry, uint32_t generation);
-long name_unref(struct thread_cache *tc, uint32_t entry, uint32_t generation);
+long name_ref(struct thread_cache *tc, uint32_t entry, uint32_t generation);
+long name_unref(struct thread_cache *tc, uint32_t entry);
 /* Those of all members. */
 uint64_t name_refs(struct heap *h, uint32_t entry);
 

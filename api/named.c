@@ -33,7 +33,7 @@ void *named_make(hshm_segment *segment, const char *name, size_t size, size_t al
     for (long rc;;) {
         rc = name_create(tc, name, size, align, type, flags & HSHM_ALONE, &info, &new);
         if (rc == 0 && flags & HSHM_COUNTED)
-            rc = name_ref(s->heap, info.entry, info.generation);
+            rc = name_ref(tc, info.entry, info.generation);
         if (rc == -ENOENT) /* removed just now */
             continue;
         if (rc == -ENOMEM)
@@ -66,12 +66,13 @@ API void *hshm_find(hshm_segment *segment, const char *name, size_t size, uint64
     struct hshm_segment *s = segment_get(segment);
     if (!s)
         return NULL;
-    if (!name || (flags & HSHM_COUNTED && !thread_cache_of(s))) {
+    struct thread_cache *counted = flags & HSHM_COUNTED ? thread_cache_of(s) : NULL;
+    if (!name || (flags & HSHM_COUNTED && !counted)) {
         if (!name)
             fail(HSHM_EINVAL, "no name");
         return NULL;
     }
-    long rc = name_find(s->heap, name, size, type, flags & HSHM_COUNTED, &info);
+    long rc = name_find(s->heap, name, size, type, counted, &info);
     if (rc < 0) {
         fail_core(rc, name);
         return NULL;
@@ -179,9 +180,10 @@ API int hshm_named_ref(void *block)
     uint32_t generation, entry = s ? entry_of(s->heap, block, &generation) : 0;
     if (!entry)
         return fail(HSHM_EINVAL, "hshm_named_ref: the block has no name");
-    if (!thread_cache_of(s))
+    struct thread_cache *tc = thread_cache_of(s);
+    if (!tc)
         return hshm_error();
-    long rc = name_ref(s->heap, entry, generation);
+    long rc = name_ref(tc, entry, generation);
     return rc < 0 ? fail_core(rc == -ENOENT ? -EINVAL : rc, "hshm_named_ref") : 0;
 }
 
@@ -190,7 +192,7 @@ API int hshm_named_unref(void *block)
     struct hshm_segment *s = segment_of(block);
     uint32_t generation, entry = s ? entry_of(s->heap, block, &generation) : 0;
     struct thread_cache *tc = entry ? thread_cache_of(s) : NULL;
-    if (!entry || !tc || name_unref(tc, entry, generation) < 0)
+    if (!entry || !tc || name_unref(tc, entry) < 0)
         return fail(HSHM_EINVAL, "hshm_named_unref: this member has no reference to the block");
     return 0;
 }
@@ -217,7 +219,7 @@ API int hshm_name_info(hshm_segment *segment, const char *name, hshm_name_t *inf
         return fail(HSHM_EINVAL, "hshm_name_info: a name, and struct_size");
     if (!s->heap->read_only && segment_is_ours(s))
         recover_sometimes(s->heap); /* references of the dead are none */
-    long rc = name_find(s->heap, name, 0, 0, false, &found);
+    long rc = name_find(s->heap, name, 0, 0, NULL, &found);
     if (rc < 0)
         return fail_core(rc, name);
     info_fill(s->heap, &found, info);

@@ -299,17 +299,17 @@ static void phase_names_make(void)
 static void phase_names_use(void)
 {
     struct name_info own, large;
-    MUST(name_find(&heap, "survivor's", 0, 0, true, &own) == 0);
-    MUST(name_find(&heap, "survivor's", 0, 0, true, &own) == 0);
-    MUST(name_find(&heap, "large", 100000, 7, true, &large) == 0);
-    MUST(name_find(&heap, "large", 100001, 7, true, &large) == -EMSGSIZE);
-    MUST(name_find(&heap, "none", 0, 0, true, &own) == -ENOENT);
+    MUST(name_find(&heap, "survivor's", 0, 0, cache, &own) == 0);
+    MUST(name_find(&heap, "survivor's", 0, 0, cache, &own) == 0);
+    MUST(name_find(&heap, "large", 100000, 7, cache, &large) == 0);
+    MUST(name_find(&heap, "large", 100001, 7, cache, &large) == -EMSGSIZE);
+    MUST(name_find(&heap, "none", 0, 0, cache, &own) == -ENOENT);
     names_remove("small");
     names_remove("published");
     names_remove("large"); /* which has a reference */
-    MUST(name_unref(cache, large.entry, large.generation) == 0);
-    MUST(name_find(&heap, "survivor's", 0, 0, false, &own) == 0);
-    MUST(name_unref(cache, own.entry, own.generation) == 0);
+    MUST(name_unref(cache, large.entry) == 0);
+    MUST(name_find(&heap, "survivor's", 0, 0, NULL, &own) == 0);
+    MUST(name_unref(cache, own.entry) == 0);
     names_create("small", 64, 0);
     for (struct named *n = stage->from; n < stage->from + 5; n++) {
         n->fate = FATE_OPEN;

@@ -151,7 +151,7 @@ static void names_are_sound(void)
 {
     struct name_info info;
     for (struct named *n = stage->names; n->name[0]; n++) {
-        long rc = name_find(&heap, n->name, 0, 0, false, &info);
+        long rc = name_find(&heap, n->name, 0, 0, NULL, &info);
         if (rc != 0 && rc != -ENOENT)
             SAY("name %s: %ld\n", n->name, rc);
         if ((n->fate == FATE_THERE && rc != 0) || (n->fate == FATE_NONE && rc == 0))

@@ -66,7 +66,7 @@ TestSuite(handed, .init = set_up);
 Test(names, block_is_found_by_its_name_zeroed_and_at_one_address)
 {
     struct name_info made = create("a", 100), found;
-    cr_assert_eq(name_find(h, "a", 100, 0, false, &found), 0);
+    cr_assert_eq(name_find(h, "a", 100, 0, NULL, &found), 0);
     cr_assert_eq(found.at, made.at);
     for (int i = 0; i < 100; i++)
         cr_assert_eq(((char *)found.at)[i], 0);
@@ -80,8 +80,8 @@ Test(names, other_size_or_type_is_an_error)
     cr_assert_eq(name_create(shared, "typed", 65, 0, 5, false, &info, &made), -EMSGSIZE);
     cr_assert_eq(name_create(shared, "typed", 64, 0, 6, false, &info, &made), -EPROTOTYPE);
     cr_assert_eq(name_create(shared, "typed", 64, 0, 5, true, &info, &made), -EEXIST);
-    cr_assert_eq(name_find(h, "typed", 63, 0, false, &info), -EMSGSIZE);
-    cr_assert_eq(name_find(h, "typed", 0, 0, false, &info), 0);
+    cr_assert_eq(name_find(h, "typed", 63, 0, NULL, &info), -EMSGSIZE);
+    cr_assert_eq(name_find(h, "typed", 0, 0, NULL, &info), 0);
 }
 
 Test(names, that_are_none_are_refused)
@@ -90,12 +90,12 @@ Test(names, that_are_none_are_refused)
     char long_name[NAME_BYTES + 1];
     memset(long_name, 'x', NAME_BYTES);
     long_name[NAME_BYTES] = '\0';
-    cr_assert_eq(name_find(h, "", 0, 0, false, &info), -EINVAL);
-    cr_assert_eq(name_find(h, "a\nb", 0, 0, false, &info), -EINVAL);
-    cr_assert_eq(name_find(h, long_name, 0, 0, false, &info), -EINVAL);
+    cr_assert_eq(name_find(h, "", 0, 0, NULL, &info), -EINVAL);
+    cr_assert_eq(name_find(h, "a\nb", 0, 0, NULL, &info), -EINVAL);
+    cr_assert_eq(name_find(h, long_name, 0, 0, NULL, &info), -EINVAL);
     long_name[NAME_BYTES - 1] = '\0';
     create(long_name, 1);
-    cr_assert_eq(name_find(h, long_name, 1, 0, false, &info), 0);
+    cr_assert_eq(name_find(h, long_name, 1, 0, NULL, &info), 0);
 }
 
 Test(names, hundred_thousand_are_found_each_and_removed_each)
@@ -108,7 +108,7 @@ Test(names, hundred_thousand_are_found_each_and_removed_each)
     }
     for (int i = 0; i < 100000; i++) {
         snprintf(name, sizeof name, "block-%d", i);
-        cr_assert_eq(name_find(h, name, sizeof(int), 0, false, &info), 0);
+        cr_assert_eq(name_find(h, name, sizeof(int), 0, NULL, &info), 0);
         cr_assert_eq(*(int *)info.at, i);
     }
     uint64_t high = get(names_of(h)->high);
@@ -116,7 +116,7 @@ Test(names, hundred_thousand_are_found_each_and_removed_each)
         for (int i = 0; i < 100000; i++) {
             snprintf(name, sizeof name, "block-%d", i);
             cr_assert_eq(name_remove(tc, name), 0);
-            cr_assert_eq(name_find(h, name, 0, 0, false, &info), -ENOENT);
+            cr_assert_eq(name_find(h, name, 0, 0, NULL, &info), -ENOENT);
             create(name, sizeof(int));
         }
     cr_assert_eq(get(names_of(h)->high), high, "entries are used again");
@@ -135,7 +135,7 @@ Test(names, more_than_there_is_room_for_are_refused_and_others_stay)
     }
     cr_assert(rc == -ENOSPC || rc == -ENOMEM, "%ld", rc);
     cr_assert_gt(n, 100000);
-    cr_assert_eq(name_find(h, "block-7", 8, 0, false, &info), 0);
+    cr_assert_eq(name_find(h, "block-7", 8, 0, NULL, &info), 0);
     cr_assert_eq(name_remove(tc, "block-7"), 0);
     create("another", 8);
     cr_assert_null(fixture_damage(fixture_path(), NULL));
@@ -144,25 +144,25 @@ Test(names, more_than_there_is_room_for_are_refused_and_others_stay)
 Test(names, removed_block_is_freed_with_its_last_reference)
 {
     struct name_info info = create("counted", 50000), again;
-    cr_assert_eq(name_find(h, "counted", 0, 0, true, &again), 0);
-    cr_assert_eq(name_find(h, "counted", 0, 0, true, &again), 0);
+    cr_assert_eq(name_find(h, "counted", 0, 0, tc, &again), 0);
+    cr_assert_eq(name_find(h, "counted", 0, 0, tc, &again), 0);
     cr_assert_eq(name_refs(h, info.entry), 2);
     uint64_t before = used_bytes();
     cr_assert_eq(name_remove(tc, "counted"), 0);
-    cr_assert_eq(name_find(h, "counted", 0, 0, false, &again), -ENOENT);
-    cr_assert_eq(name_unref(tc, info.entry, info.generation), 0);
+    cr_assert_eq(name_find(h, "counted", 0, 0, NULL, &again), -ENOENT);
+    cr_assert_eq(name_unref(tc, info.entry), 0);
     cr_assert_eq(used_bytes(), before);
     *(char *)info.at = 1; /* still there */
-    cr_assert_eq(name_unref(tc, info.entry, info.generation), 0);
+    cr_assert_eq(name_unref(tc, info.entry), 0);
     cr_assert_lt(used_bytes(), before);
-    cr_assert_eq(name_unref(tc, info.entry, info.generation), -ENOENT);
+    cr_assert_eq(name_unref(tc, info.entry), -ENOENT);
 }
 
 static void refers_to_counted(void)
 {
     struct name_info info;
-    cr_assert_eq(name_find(h, "counted", 0, 0, true, &info), 0);
-    cr_assert_eq(name_find(h, "counted", 0, 0, true, &info), 0);
+    cr_assert_eq(name_find(h, "counted", 0, 0, tc, &info), 0);
+    cr_assert_eq(name_find(h, "counted", 0, 0, tc, &info), 0);
 }
 
 Test(names, references_of_the_dead_end_with_them)
@@ -179,7 +179,7 @@ static struct name_info removed;
 static void refers_to_what_is_removed(void)
 {
     struct name_info info;
-    cr_assert_eq(name_find(h, "counted", 0, 0, true, &info), 0);
+    cr_assert_eq(name_find(h, "counted", 0, 0, tc, &info), 0);
     cr_assert_eq(name_remove(tc, "counted"), 0);
 }
 
@@ -224,8 +224,7 @@ static void names_say_what_they_said(void)
     };
     struct name_info info;
     for (int i = 0; i < 4; i++) {
-        cr_assert_eq(name_find(h, all[i].name, all[i].bytes, 0, false, &info), 0, "%s",
-                     all[i].name);
+        cr_assert_eq(name_find(h, all[i].name, all[i].bytes, 0, NULL, &info), 0, "%s", all[i].name);
         for (size_t k = 0; k < all[i].bytes; k++)
             cr_assert_eq(((char *)info.at)[k], all[i].byte);
     }
@@ -338,8 +337,8 @@ Test(names, made_and_removed_by_several_at_once_leave_nothing)
                                    : name_remove(tc, name);
                 if (rc != 0 && rc != -ENOENT)
                     _exit(1);
-                if (name_find(h, name, 0, 0, true, &info) == 0) {
-                    if (*(int *)info.at < 0 || name_unref(tc, info.entry, info.generation) != 0)
+                if (name_find(h, name, 0, 0, tc, &info) == 0) {
+                    if (*(int *)info.at < 0 || name_unref(tc, info.entry) != 0)
                         _exit(2);
                 }
             }
