@@ -51,7 +51,7 @@ static void pool_put(struct heap *h, struct slice *d)
     put(page_owner, d->cell, 0);
     if (!(own_get(d->flags) & PAGE_EMPTY) && own_get(d->flags) & PAGE_BITS &&
         pool_page_is_empty(h, d))
-        own_put(page_flags, d->flags, own_get(d->flags) | PAGE_EMPTY);
+        put(page_flags, d->flags, own_get(d->flags) | PAGE_EMPTY);
     if (own_get(d->flags) & PAGE_EMPTY) {
         if (page_is_held(h, d))
             held_add(h, d);

@@ -7,7 +7,7 @@
 static void page_set_held(struct thread_cache *tc, struct slice *d, bool held)
 {
     uint8_t flags = own_get(d->flags);
-    own_put(page_flags, d->flags, (uint8_t)(held ? flags | PAGE_HELD : flags & ~PAGE_HELD));
+    put(page_flags, d->flags, (uint8_t)(held ? flags | PAGE_HELD : flags & ~PAGE_HELD));
     put(page_owner, d->home,
         held || flags & (PAGE_KEPT | PAGE_CHECKED) || get(d->registered)
             ? HOME_NOBODY

@@ -108,7 +108,7 @@ bool canary_arm(struct heap *h, uint64_t off, size_t n)
     memset(at_off(h, tail), CANARY_BYTE, bytes - 8 - n);
     __atomic_store_n(last, canary_key(h->link_key, off) ^ n, __ATOMIC_RELEASE);
     if (get(d->kind) == SLICE_LARGE)
-        own_put(page_flags, d->flags, (uint8_t)(own_get(d->flags) | PAGE_CHECKED));
+        put(page_flags, d->flags, (uint8_t)(own_get(d->flags) | PAGE_CHECKED));
     return true;
 }
 

@@ -131,7 +131,7 @@ static void held_purge_all(struct heap *h)
 void held_add(struct heap *h, struct slice *d)
 {
     struct mine *m = h->mine;
-    own_put(page_flags, d->flags, own_get(d->flags) | PAGE_HELD);
+    put(page_flags, d->flags, own_get(d->flags) | PAGE_HELD);
     page_list_append(h, &m->held, d);
     m->held_bytes += held_bytes(h, d);
     if (m->held_bytes > WAITING_MAX)

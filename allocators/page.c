@@ -24,7 +24,7 @@ struct slice *page_make(struct thread_cache *tc, unsigned cls)
     own_put(page_make, d->taken, 0);
     own_put(page_make, d->audit, 0);
     own_put(page_make, d->cls, (uint8_t)cls);
-    own_put(page_make, d->flags, h->check ? PAGE_CHECKED : 0);
+    put(page_make, d->flags, h->check ? PAGE_CHECKED : 0);
     own_put(page_make, d->back, 0);
     own_put(page_make, d->span, n);
     own_put(page_make, d->step, 1);
@@ -372,7 +372,7 @@ void page_list_from_bits(struct heap *h, struct slice *d)
     own_put(page_used, d->used, capacity - n);
     if (first)
         owner_put(h, d, first, last);
-    own_put(page_flags, d->flags, (uint8_t)(own_get(d->flags) & ~PAGE_BITS));
+    put(page_flags, d->flags, (uint8_t)(own_get(d->flags) & ~PAGE_BITS));
 }
 
 void page_link_damaged(struct heap *h, uint64_t off)

@@ -142,13 +142,13 @@ static void sweep(struct thread_cache *tc, unsigned cls)
         if (page_is_empty(d)) {
             if (flags & PAGE_HELD) /* its blocks are parked; mine.held keeps its address */
                 pages->held--;
-            own_put(page_flags, d->flags, (uint8_t)((flags & ~PAGE_IDLE) | PAGE_EMPTY));
+            put(page_flags, d->flags, (uint8_t)((flags & ~PAGE_IDLE) | PAGE_EMPTY));
             put(page_owner, d->home, HOME_NOBODY);
             page_forget(tc, pages, d);
             own_put(page_list, d->next, first);
             first = i;
         } else { /* in use again */
-            own_put(page_flags, d->flags, (uint8_t)(flags & ~PAGE_IDLE));
+            put(page_flags, d->flags, (uint8_t)(flags & ~PAGE_IDLE));
             own_put(page_used, d->used, own_get(d->used) - 1);
         }
     }
@@ -197,7 +197,7 @@ void cache_note_empty(struct thread_cache *tc, struct slice *d)
     uint8_t flags = own_get(d->flags);
     if (own_get(d->used) != 0 || flags & PAGE_IDLE)
         return;
-    own_put(page_flags, d->flags, flags | PAGE_IDLE);
+    put(page_flags, d->flags, flags | PAGE_IDLE);
     own_put(page_used, d->used, 1);
     struct class_pages *pages = &tc->classes[own_get(d->cls)];
     if (pages->idle++ == 0)
