@@ -170,7 +170,7 @@ F = "gpu_hooks/cuda_peer.c"
 mutant(F, "a new chunk is told to nobody", "            ask(get(s->members[i].id), &message, fd, NULL);", "            ;", T + "an_address_is_valid")
 mutant(F, "a closed socket is not made again", "    listening = gpu_os_listen(name);\n    if (listening >= 0)\n        return true;", "", T + "a_program_may_close")
 F = "gpu_hooks/cuda_chunk.c"
-mutant(F, "who comes later maps nothing", "        if (chunk_state(word) != GPU_READY || chunk_fetch(dev, c, word))\n            continue;", "        continue;", T + "memory_outlives")
+mutant(F, "who comes later maps nothing", "        if (chunk_state(word) == GPU_READY && !chunk_fetch_or_forget(dev, c, word))", "        if (0)", T + "memory_outlives")
 mutant(F, "empty chunks stay", "            chunk_retire(dev, c, word);", "            ;", T + "empty_chunks")
 F = "gpu_hooks/cuda_attach.c"
 mutant(F, "a forked child goes on", "            os_advise(p, round_up(sizeof *p, OS_PAGE), MADV_WIPEONFORK);", "", T + "a_forked_child")
