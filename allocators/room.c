@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define LOOK_MS       20                    /* what was seen is believed for so long */
-#define GROUP_FIND_MS 2000                  /* processes are rarely moved to another group */
+#define GROUP_FIND_MS 60000                 /* processes are rarely moved to another group */
 #define GROUP_SPARE   (UINT64_C(4) << 20)   /* left for what is not ours */
 #define STEP_PAGES    UINT64_C(16384)       /* 64 MiB between looks at the file system */
 #define ROOMY         (UINT64_C(256) << 20) /* never tight with so much left */

@@ -433,7 +433,9 @@ static bool step(pid_t pid)
         breakpoint_set(pid, 0);
     if (WSTOPSIG(status) == SIGSTOP)
         return false;
-    MUST(WSTOPSIG(status) == SIGTRAP);
+    if (WSTOPSIG(status) != SIGTRAP)
+        SAY("the victim got signal %d at %#lx, step %lu\n", WSTOPSIG(status),
+            (unsigned long)registers(pid).rip, steps);
     steps++;
     if (system_call || library)
         extents_find();
