@@ -9,6 +9,7 @@ import os
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = os.path.join(HERE, "scripts")
+ROOT = os.path.dirname(os.path.dirname(HERE))
 CASES = []
 
 
@@ -187,6 +188,14 @@ for compiler in ("gcc", "clang"):
                "project/generated.h"],
         sh="cd project && make -j4 --output-sync CC=%s 2>&1 | sort && ./app && make -j2 report && make -q; echo $?; "
            "touch -d @1 src/*.o; make -j2 CC=%s 2>&1 | sort; make -q; echo $?" % (compiler, compiler))
+# This project itself.
+for compiler in ("gcc", "clang"):
+    add("make-this-" + compiler, "build", need=["make", compiler], reclaim=True, timeout=900, long=True,
+        stats=["make", "cc1"] if compiler == "gcc" else ["make", "clang"],
+        setup='mkdir this; tar -C "$ROOT" --exclude=./build --exclude=.git -cf - . | tar -C this -xf -',
+        files=["this/build/*.so", "this/build/*.a", "this/build/hshm", "this/build/obj/allocators/*.o"],
+        sh="cd this && make -j3 --output-sync CC=%s > ../log 2>&1; echo $?; sort ../log; build/hshm version; make -q CC=%s; echo $?; "
+           "touch allocators/page.c; make -j3 CC=%s 2>&1 | sort; make -q CC=%s; echo $?" % ((compiler,) * 4))
 add("g++-templates", "build", need=["g++"], reclaim=True, timeout=300, stats=["cc1plus"],
     files=["a.out"], sh=r"""
     cp "$SCRIPTS/templates.cc" . && g++ -std=c++17 -O1 -g templates.cc && ./a.out
@@ -205,6 +214,11 @@ add("cmake-build", "build", need=["cmake", "gcc", "make"], reclaim=True, timeout
 add("git-history", "git", need=["git"], stats=["git"], timeout=300, tree=True,
     argv=["/bin/bash", script("git.sh")])
 
+add("git-real", "git", need=["git"], stats=["git"], timeout=600, long=True,
+    skip_if=lambda: None if os.path.exists(os.path.join(ROOT, ".git")) else "this tree is no repository",
+    setup='[ -d ../origin ] || git -c safe.directory="*" clone -q --bare --single-branch "file://$ROOT" ../origin',
+    argv=["/bin/bash", script("git_real.sh")])
+
 # --- perl, python, lua, ruby, node, java -------------------------------------------------------------
 
 add("perl", "perl", need=["perl"], argv=["/usr/bin/perl", script("rich.pl")], stats=["perl"],
@@ -214,6 +228,11 @@ add("perl-prefork", "perl", need=["perl"], driver=True, stats=["perl"], timeout=
 add("python", "python", argv=["/usr/bin/python3", script("rich.py")], stats=["python3"])
 add("python-malloc", "python", argv=["/usr/bin/python3", script("rich.py")], stats=["python3"],
     env={"PYTHONMALLOC": "malloc"})
+
+
+for suffix, env in (("", {}), ("-malloc", {"PYTHONMALLOC": "malloc"})):
+    add("python-forks" + suffix, "python", stats=["python3"], env=env, timeout=400, long=True,
+        argv=["/usr/bin/python3", script("forks.py"), "200"])
 
 
 def python_tests(name, modules, **fields):

@@ -290,7 +290,7 @@ class Runner:
         env = {"PATH": PATH, "HOME": work, "LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb",
                "USER": "tester", "LOGNAME": "tester", "SHELL": "/bin/bash", "TMPDIR": work,
                "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "ASAN_OPTIONS": "",
-               "SCRIPTS": os.path.join(HERE, "scripts"), "WORK": work, "PYTHON": "/usr/bin/python3"}
+               "SCRIPTS": os.path.join(HERE, "scripts"), "ROOT": ROOT, "WORK": work, "PYTHON": "/usr/bin/python3"}
         if case.tree:
             env["TREE"] = self.tree()
         env.update(case.env)
