@@ -74,6 +74,12 @@ ffmpeg                    full   ffmpeg       program test
 imagemagick               full   convert-im6.q16      program test
 busybox-static            full   busybox      program test
 vim                       full   vim          program test
+cmake                     full   cmake        program test
+tcl                       full   tclsh        program test
+libxml2-utils             full   xmllint      program test
+bc                        full   bc           program test
+zstd                      full   zstd         program test
+cpio                      full   cpio         program test
 libpython3.11-testsuite   full   -            program test
 man-db                    full   man          looks at the manual pages
 gnuplot-nox               full   gnuplot      plots of the benches

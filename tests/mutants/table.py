@@ -132,6 +132,13 @@ mutant(F, "the last one leaves the file", "    if (!needed)\n        segment_rem
 mutant(F, "a joiner does not look again", "bool removed = get_acquire(h->header->state) != SEG_LIVE ||", "bool removed = 0 &&", "process/test_last_exit:those_who_come")
 mutant(F, "links are followed", "-ENOENT : os_open(h->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);", "-ENOENT : os_open(h->path, O_RDWR | O_NONBLOCK, 0);", "process/test_damage:what_is_no_plain_file")
 
+# ---- installing ------------------------------------------------------------------------------------------
+F, T = "Makefile", "scripts/test_install"
+mutant(F, "pkg-config links nothing", "'Libs: -L$${libdir} -lhshm'", "'Libs: -L$${libdir}'", T)
+mutant(F, "pkg-config does not know the headers", "'Cflags: -I$${includedir}'", "'Cflags: '", T)
+mutant(F, "uninstall leaves the library", "rm -f $(addprefix $(D),$(INSTALLED))", "rm -f $(filter-out %/libhshm.a,$(addprefix $(D),$(INSTALLED)))", T)
+mutant(F, "libhshm is not known by its soname", "\tln -sf libhshm.so.$(VERSION) $(D)$(LIBDIR)/$(API_SONAME)\n", "", T)
+
 # ---- GPU segments: how calls come there --------------------------------------------------------------------
 F, T = "gpu_hooks/resolve.c", "gpu/test_gpu:"
 mutant(F, "a version is not looked at", "version < h->since || version >= h->until ||", "", T + "every_row")
