@@ -38,6 +38,7 @@ class Case:
 
 def add(name, group, **fields):
     assert name not in [case.name for case in CASES], name
+    assert fields.get("stats") or fields.get("passthrough"), name
     CASES.append(Case(name, group, **fields))
 
 
@@ -151,8 +152,8 @@ for shell in ("bash", "dash"):
     # dash ends by _exit(2), which no library sees: the last one out cannot tidy up.
     leaves = "dash ends by _exit" if shell == "dash" else None
     add(shell + "-posix", "shell", need=[shell], argv=["/bin/" + shell, script("posix.sh")],
-        stats=["sort"], leaves=leaves)
-    add(shell + "-configure", "shell", need=[shell, "cc"], stats=["cc1"],
+        stats=["sort", shell], leaves=leaves)
+    add(shell + "-configure", "shell", need=[shell, "cc"], stats=["cc1", shell],
         argv=["/bin/" + shell, script("configure.sh")], files=["config.h", "config.status"],
         reclaim=True, leaves=leaves, timeout=300)
 add("bash-rich", "shell", argv=["/bin/bash", script("rich.bash")], stats=["bash"])

@@ -234,9 +234,8 @@ def stat_lines(path):
     return lines
 
 
-def check_share(case, path):
+def check_share(case, lines):
     """At least 95 % of the heap bytes of each named program came from the segment."""
-    lines = stat_lines(path)
     for program in case.stats:
         # A server may have written its title over its name: "nginx: worker process".
         mine = [line for line in lines if line["program"] == program[:15] or
@@ -358,6 +357,19 @@ class Runner:
                 raise Failure("`hshm rm -f %s` ends with %d and leaves %s: %s" % (
                     segment, done.returncode, left, done.stdout.decode("utf-8", "replace")))
 
+    def ended_members(self, segment):
+        """What the segment says of those that ended without a line of their own: by _exit, or killed."""
+        if not shm_entries(segment):
+            return []
+        done = subprocess.run([self.tool, "who", "-a", "-j", segment], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        try:
+            return [{"program": m["program"], "segment_bytes": m["bytes"], "private_bytes": m["bytes_outside"]}
+                    for m in json.loads(done.stdout) if "bytes" in m]
+        except ValueError:
+            raise Failure("`hshm who -a -j %s` ends with %d: %s" % (
+                segment, done.returncode, done.stdout.decode("utf-8", "replace")))
+
     def check_segment(self, case, segment):
         left = shm_entries(segment)
         if not left:
@@ -402,7 +414,7 @@ class Runner:
         for name in sorted(names[0]):
             compare(name, *(read_bytes(os.path.join(f, name)) for f in folders), case.normal)
         if self.ours and not case.passthrough:
-            check_share(case, preloaded["stats"])
+            check_share(case, stat_lines(preloaded["stats"]) + self.ended_members(segment))
         # Last: what went wrong above explains a segment left behind, not the other way round.
         self.check_segment(case, segment)
 
