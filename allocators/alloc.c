@@ -287,7 +287,8 @@ void *heap_calloc(struct thread_cache *tc, size_t n)
     bool zero = false;
     void *block = unlikely(tc->heap->check) ? checked_alloc(tc, 16, n, &zero)
                                             : plain_alloc(tc, n, false, &zero);
-    if (block && !zero && n > LARGE_POPULATED)
+    /* Where memory shows what others write, none that is missing now reads as zero later. */
+    if (block && !zero && n > LARGE_POPULATED && !tc->heap->shown_through)
         clear_large(block, n);
     else if (block && !zero)
         memset(block, 0, n);

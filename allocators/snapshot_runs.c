@@ -97,19 +97,11 @@ bool slice_is_void(const struct slice *d)
     return get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_EMPTY;
 }
 
-/* One that goes on as the parent did has its parent's caches, and what is in them. */
-static bool is_cached(const struct snapshot *s, const struct slice *d)
-{
-    return s->want.kind == SNAPSHOT_PRIVATE && get(d->kind) == SLICE_LARGE &&
-           (get_acquire(d->remote) & 0xff) == LARGE_CACHED;
-}
-
 static bool slice_hold(struct heap *h, struct snapshot *s, struct slice *d, uint64_t extent)
 {
     uint64_t off = slice_off(h, d);
     /* Named blocks and heaps of hshm.h are always everybody's. */
-    if ((slice_is_void(d) && !is_cached(s, d)) ||
-        (get(d->shared) && s->want.kind != SNAPSHOT_PRIVATE))
+    if (slice_is_void(d) || get(d->shared))
         return true;
     if (s->seq)
         put(hold_cover, d->hold_last, s->seq);
@@ -130,28 +122,20 @@ static bool table_add(struct heap *h, struct snapshot *s, uint64_t off, uint64_t
 static bool chunk_hold(struct heap *h, struct snapshot *s, uint32_t c)
 {
     struct slice *first = &h->slices[(size_t)c * CHUNK_SLICES];
-    bool alone = s->want.kind == SNAPSHOT_PRIVATE, kept = false;
     s->bytes += DESCRIPTORS_BYTES;
-    if (alone) /* of huge blocks, too: lists of pages run through descriptors */
-        s->bytes -= DESCRIPTORS_BYTES;
-    if (alone ? !table_add(h, s, off_of(h, first), DESCRIPTORS_BYTES)
-              : !run_add(s, off_of(h, first), DESCRIPTORS_BYTES, RUN_DESCRIPTORS))
+    if (!run_add(s, off_of(h, first), DESCRIPTORS_BYTES, RUN_DESCRIPTORS))
         return false;
     if (word_state(get(h->chunks[c].word)) == CHUNK_HUGE)
         return slice_must_be_sound(h, first) && slice_hold(h, s, first, get(first->bytes));
     for (uint64_t used = ~own_get(h->chunks[c].free_slices); used; used &= used - 1) {
         struct slice *d = first + __builtin_ctzl(used);
         enum slice_kind kind = (enum slice_kind)get(d->kind);
-        if ((kind == SLICE_PAGE || kind == SLICE_LARGE) && !slice_must_be_sound(h, d))
+        if ((kind == SLICE_PAGE || kind == SLICE_LARGE) &&
+            (!slice_must_be_sound(h, d) ||
+             !slice_hold(h, s, d, (uint64_t)get(d->span) << SLICE_SHIFT)))
             return false;
-        if ((kind == SLICE_PAGE || kind == SLICE_LARGE || (alone && kind == SLICE_RECORDS)) &&
-            !slice_hold(h, s, d, (uint64_t)get(d->span) << SLICE_SHIFT))
-            return false;
-        kept |= kind == SLICE_PAGE && get(d->flags) & PAGE_KEPT;
     }
-    return !alone || !kept ||
-           table_add(h, s, off_of(h, &h->kept[(size_t)c * CHUNK_SLICES]),
-                     CHUNK_SLICES * sizeof(struct kept));
+    return true;
 }
 
 static bool chunk_is_ours(struct heap *h, uint64_t c)
@@ -159,6 +143,45 @@ static bool chunk_is_ours(struct heap *h, uint64_t c)
     uint64_t word = get(h->chunks[c].word);
     return word_member(word) == h->member_id &&
            (word_state(word) == CHUNK_OWNED || word_state(word) == CHUNK_HUGE);
+}
+
+static bool members_collect(struct heap *h, struct snapshot *s, uint64_t high)
+{
+    for (uint64_t c = h->first_chunk; c < high; c++)
+        if (chunk_is_ours(h, c) && !chunk_hold(h, s, (uint32_t)c))
+            return false;
+    return true;
+}
+
+/* ---- a child that goes on in the middle of a call ------------------------------------------
+ * What that call has in hand is in no state that could be told: a page whose
+ * descriptor does not count its new blocks yet, an empty one with blocks on a
+ * list.  So all that is taken is copied, whatever it is; what is not copied
+ * shows what the parent does with it later. */
+
+static bool slices_take(struct heap *h, struct snapshot *s, uint32_t c)
+{
+    uint64_t used = ~own_get(h->chunks[c].free_slices), off = (uint64_t)c << CHUNK_SHIFT;
+    while (used) {
+        unsigned from = (unsigned)__builtin_ctzl(used);
+        uint64_t rest = ~(used >> from); /* bits above the run */
+        unsigned n = rest ? (unsigned)__builtin_ctzl(rest) : CHUNK_SLICES - from;
+        if (!table_add(h, s, off + ((uint64_t)from << SLICE_SHIFT), (uint64_t)n << SLICE_SHIFT))
+            return false;
+        used = from + n < CHUNK_SLICES ? used & (UINT64_MAX << (from + n)) : 0;
+    }
+    return true;
+}
+
+/* The descriptors also of what has no slices: lists of pages run through them. */
+static bool chunk_take(struct heap *h, struct snapshot *s, uint32_t c)
+{
+    size_t first = (size_t)c * CHUNK_SLICES;
+    return table_add(h, s, off_of(h, &h->slices[first]), DESCRIPTORS_BYTES) &&
+           table_add(h, s, off_of(h, &h->kept[first]), CHUNK_SLICES * sizeof *h->kept) &&
+           (word_state(get(h->chunks[c].word)) == CHUNK_OWNED
+                ? slices_take(h, s, c)
+                : table_add(h, s, (uint64_t)c << CHUNK_SHIFT, CHUNK_BYTES));
 }
 
 /* What the child's allocator reads and writes of the segment as a whole. */
@@ -169,6 +192,21 @@ static bool tables_collect(struct heap *h, struct snapshot *s, uint64_t high)
            table_add(h, s, h->header->chunks_off, high * sizeof(struct chunk));
 }
 
+static bool all_collect(struct heap *h, struct snapshot *s, uint64_t high)
+{
+    uint64_t huge_end =
+        0; /* of the huge block that was met last: whose its tail is does not tell */
+    for (uint64_t c = h->first_chunk; c < high; c++) {
+        uint64_t word = get(h->chunks[c].word);
+        bool ours = word_state(word) != CHUNK_FREE && word_member(word) == h->member_id;
+        if (ours && word_state(word) == CHUNK_HUGE)
+            huge_end = c + at_most(word_length(word), high - c);
+        if ((ours || c < huge_end) && !chunk_take(h, s, (uint32_t)c))
+            return false;
+    }
+    return tables_collect(h, s, high);
+}
+
 bool runs_collect(struct heap *h, struct snapshot *s)
 {
     uint64_t high = chunks_high(h);
@@ -176,10 +214,5 @@ bool runs_collect(struct heap *h, struct snapshot *s)
     s->bytes = s->viewed = 0;
     if (!heap_is_usable(h)) /* damaged: what it describes is not to be copied */
         return false;
-    if (s->want.kind == SNAPSHOT_PRIVATE && !tables_collect(h, s, high))
-        return false;
-    for (uint64_t c = h->first_chunk; c < high; c++)
-        if (chunk_is_ours(h, c) && !chunk_hold(h, s, (uint32_t)c))
-            return false;
-    return true;
+    return s->want.kind == SNAPSHOT_PRIVATE ? all_collect(h, s, high) : members_collect(h, s, high);
 }
