@@ -188,7 +188,8 @@ $(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
 	$(link) $< -lcriterion -o $@
 
 # These use hshm.h.
-$(B)/tests/prog_api $(B)/tests/prog_api_sync: $(B)/tests/%: $(O)/tests/process/%.o $(B)/libhshm.so
+$(B)/tests/prog_api $(B)/tests/prog_api_sync $(B)/tests/prog_api_storm: \
+$(B)/tests/%: $(O)/tests/process/%.o $(B)/libhshm.so
 	@mkdir -p $(@D)
 	$(link) $< -L$(B) -lhshm -Wl,-rpath,'$$ORIGIN/..' -o $@
 $(B)/tests/gpu/test_%: HARDEN =

@@ -37,6 +37,8 @@ struct block {
     bool damaged;       /* that is what is wrong: the segment is damaged */
 };
 
+static const char gone[] = "memory that is free already";
+
 static const char *slice_fault(struct heap *h, const struct slice *d, uint64_t off)
 {
     uint32_t c = (uint32_t)(off >> CHUNK_SHIFT), i = (uint32_t)(off >> SLICE_SHIFT);
@@ -49,11 +51,19 @@ static const char *slice_fault(struct heap *h, const struct slice *d, uint64_t o
         return off & (SLICE_BYTES - 1) || i % CHUNK_SLICES != index_in_chunk(h, d, c)
                    ? "a pointer into the middle of a block"
                    : NULL;
-    default: return "memory that is free already";
+    default: return gone;
     }
 }
 
-static struct block block_find(struct heap *h, const void *p)
+static bool is_unsound(struct heap *h, const struct slice *d, uint64_t word)
+{
+    enum slice_kind kind = (enum slice_kind)get(d->kind);
+    return kind == SLICE_PAGE ? !page_is_sound(d)
+                              : kind == SLICE_LARGE && !block_is_inherited(h, d) &&
+                                    !large_is_sound(h, d, slice_index(h, d), word);
+}
+
+static struct block block_look(struct heap *h, const void *p)
 {
     struct block b = { .off = off_of(h, p) };
     uint32_t i = (uint32_t)(b.off >> SLICE_SHIFT), c = chunk_of(i);
@@ -65,24 +75,38 @@ static struct block block_find(struct heap *h, const void *p)
     enum chunk_state state = word_state(b.word);
     struct slice *d = inherited_slice(h, b.off);
     if (unlikely(!d && (state == CHUNK_FREE || state == CHUNK_PART))) {
-        b.wrong = state == CHUNK_FREE ? "memory that is free already"
-                                      : "a pointer into the middle of a large block";
+        b.wrong = state == CHUNK_FREE ? gone : "a pointer into the middle of a large block";
         return b;
     }
     if (likely(!d))
         d = state == CHUNK_HUGE ? &h->slices[(size_t)c * CHUNK_SLICES] : slice_head(h, i);
-    if (unlikely(get(d->kind) == SLICE_PAGE ? !page_is_sound(d)
-                 : get(d->kind) == SLICE_LARGE
-                     ? !block_is_inherited(h, d) && !large_is_sound(h, d, slice_index(h, d), b.word)
-                     : false)) {
-        b.wrong = "the descriptor of a page or block";
+    b.d = d;
+    if (unlikely(is_unsound(h, d, b.word))) {
         b.damaged = true;
-        damage_segment(h, b.wrong, (char *)d - (char *)h->header);
         return b;
     }
     b.wrong = slice_fault(h, d, b.off);
-    if (get(d->kind) == SLICE_PAGE || get(d->kind) == SLICE_LARGE)
-        b.d = d;
+    if (get(d->kind) != SLICE_PAGE && get(d->kind) != SLICE_LARGE) {
+        b.d = NULL;
+        b.wrong = gone; /* it may have been a page a moment ago */
+    }
+    return b;
+}
+
+#define LOOKS 1000
+
+/* A pointer whose block has gone (with a dead maker, or to whom it was handed over) may
+ * lie where somebody makes another page just now: what is unsound then is not for long. */
+static struct block block_find(struct heap *h, const void *p)
+{
+    struct block b = block_look(h, p);
+    for (unsigned looks = 1; unlikely(b.damaged) && looks < LOOKS; looks++)
+        b = block_look(h, p);
+    if (unlikely(b.damaged)) {
+        b.wrong = "the descriptor of a page or block";
+        damage_segment(h, b.wrong, (char *)b.d - (char *)h->header);
+        b.d = NULL;
+    }
     return b;
 }
 

@@ -66,15 +66,26 @@ static long word_add(struct heap *h, struct slice *d, uint64_t word)
     return rc;
 }
 
-/* Two that register one block at once both find the other's word: neither has it. */
+/* Two that register one block at once both find the other's word: neither has it.  Until
+ * that is known the word is one that nobody takes.  If we die before it says what it is
+ * to say, it is dropped: the block belongs to the owner of its page, as before. */
 static long word_add_alone(struct heap *h, struct slice *d, uint64_t word)
 {
-    long rc = word_add(h, d, word);
-    if (rc < 0 || word_count(h, TABLE_BLOCKS, word & KEY_MASK, KEY_MASK) == 1)
+    uint64_t begun = block_word_make(block_word_off(word), BLOCK_TAKEN, us(h)) | BLOCK_BEGUN;
+    long rc = word_add(h, d, begun);
+    if (rc < 0)
         return rc;
-    sh64_t *at = word_find_exact(h, TABLE_BLOCKS, word, KEY_MASK);
-    if (at)
-        word_drop(h, at, word);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* each has its word there before it counts */
+    bool alone = word_count(h, TABLE_BLOCKS, word & KEY_MASK, KEY_MASK) == 1;
+    sh64_t *at = word_find_exact(h, TABLE_BLOCKS, begun, KEY_MASK);
+    if (!at) /* another thread of ours dropped it for its own */
+        return -EBUSY;
+    uint64_t seen = begun;
+    if (alone && block_word_state(word) == BLOCK_GIVEN && cas(block_give, *at, &seen, word))
+        return 0;
+    if (alone && block_word_state(word) == BLOCK_NAMED && cas(block_named, *at, &seen, word))
+        return 0;
+    word_drop(h, at, begun);
     return -EBUSY;
 }
 
@@ -95,6 +106,8 @@ static long give_again(sh64_t *at, uint64_t seen, uint32_t by)
     case BLOCK_NAMED: return -EBUSY;
     case BLOCK_GIVEN: return -EALREADY;
     case BLOCK_TAKEN:
+        if (seen & BLOCK_BEGUN)
+            return -EBUSY;
         if (block_word_who(seen) != by)
             return -EPERM;
         break;
@@ -138,7 +151,8 @@ long block_set_named(struct heap *h, struct slice *d, uint64_t off, uint64_t for
         return -EBUSY;
     if (!at)
         return word_add_alone(h, d, word);
-    if (block_word_state(seen) == BLOCK_NAMED || block_word_state(seen) == BLOCK_GIVEN)
+    if (block_word_state(seen) == BLOCK_NAMED || block_word_state(seen) == BLOCK_GIVEN ||
+        seen & BLOCK_BEGUN)
         return -EBUSY;
     if (block_word_state(seen) == BLOCK_TAKEN && block_word_who(seen) != us(h))
         return -EPERM;

@@ -10,7 +10,9 @@
  *                      v of its page: (none)        v HSHM_EXIT=keep LEFT
  *   (none) or TAKEN --publish--> NAMED(entry) --name removed, no references--> (none)
  *
- * Each arrow is one CAS.  Under GIVEN and NAMED the death of nobody frees the block.
+ * Each arrow is one CAS; where there is no word yet it comes as TAKEN and begun first, so
+ * that two who register one block at once see each other.  Under GIVEN and NAMED the
+ * death of nobody frees the block.
  */
 #pragma once
 #include "allocators/words.h"

@@ -413,7 +413,7 @@ SIZE(name_entry, 256);
 
 /* Words that stand for what is looked up by a key: a word lies in one of two
  * groups of eight that its key tells, and never moves; 0 is free.
- *   block:      offset / 16 : 36 | enum block_state : 2 | 0 : 6 | slot + 1 or entry : 20
+ *   block:      offset / 16 : 36 | enum block_state : 2 | 0 : 5 | begun : 1 | slot + 1 or entry : 20
  *   reference:  entry : 20 | slot + 1 : 12 | count : 32 */
 enum word_table { TABLE_BUCKETS = 0, TABLE_BLOCKS, TABLE_REFS, TABLE_COUNT };
 #define BUCKET_BITS 17
@@ -425,6 +425,8 @@ enum block_state {
     BLOCK_TAKEN = 2, /* belongs to the member in that slot, whoever made it */
     BLOCK_NAMED = 3, /* belongs to the name in that entry */
 };
+/* Of TAKEN: that member is about to give it or to name it, and has only looked whether nobody else is. */
+#define BLOCK_BEGUN (UINT64_C(1) << 20)
 
 #define ENTRIES_PER_OSPAGE (OS_PAGE / sizeof(struct name_entry))
 

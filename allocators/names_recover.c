@@ -61,8 +61,9 @@ static void end_taken(struct heap *h, sh64_t *word, uint64_t seen, void *ctx)
     uint64_t off = block_word_off(seen);
     if (block_word_state(seen) != BLOCK_TAKEN || block_word_who(seen) != who_of(dead->id))
         return;
-    /* In a chunk of its own it is one block of the dead among others. */
-    if (word_member(get(h->chunks[off >> CHUNK_SHIFT].word)) == dead->id)
+    /* In a chunk of its own it is one block of the dead among others; one whose word
+     * was only begun is its owner's, as before. */
+    if (seen & BLOCK_BEGUN || word_member(get(h->chunks[off >> CHUNK_SHIFT].word)) == dead->id)
         block_forget(h, off, seen);
     else if (dead->reclaim && dead->step)
         block_free_registered(h, dead->step, off, NULL);

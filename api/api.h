@@ -28,6 +28,8 @@ struct hshm_segment {
 /* 'segment', or the default one for NULL; NULL and the error told: there is none. */
 struct hshm_segment *segment_get(struct hshm_segment *segment);
 struct hshm_segment *segment_of(const void *p);
+/* The same, and under the preload of a block of malloc's also before anybody asked for the default one. */
+struct hshm_segment *segment_of_block(const void *p);
 struct hshm_segment *segment_of_index(uint32_t index);
 /* By its base >> SEGMENT_SHIFT. */
 struct hshm_segment *segment_at_base(uint32_t base);

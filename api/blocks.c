@@ -79,7 +79,7 @@ API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
 
 static struct hshm_segment *segment_must(const void *p, const char *call)
 {
-    struct hshm_segment *s = segment_of(p);
+    struct hshm_segment *s = segment_of_block(p);
     if (!s)
         damage_foreign(p, call);
     return s;
@@ -140,7 +140,7 @@ API void *hshm_reallocarray(void *p, size_t count, size_t size)
 
 API size_t hshm_usable_size(const void *p)
 {
-    struct hshm_segment *s = p ? segment_of(p) : NULL;
+    struct hshm_segment *s = p ? segment_of_block(p) : NULL;
     return s && (s->heap->inherited || heap_block(s->heap, p)) ? heap_usable_size(s->heap, p) : 0;
 }
 

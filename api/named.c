@@ -133,7 +133,7 @@ API int hshm_publish(const char *name, void *block, size_t size, uint64_t type, 
 {
     struct name_info info;
     bool shared = false;
-    struct hshm_segment *s = segment_of(block);
+    struct hshm_segment *s = segment_of_block(block);
     if (!s || !name || is_reserved(name))
         return fail(HSHM_EINVAL, "hshm_publish: a name, and a block of an open segment");
     struct thread_cache *tc = thread_cache_of(s);
@@ -176,7 +176,7 @@ static uint32_t entry_of(struct heap *h, const void *block, uint32_t *generation
 
 API int hshm_named_ref(void *block)
 {
-    struct hshm_segment *s = segment_of(block);
+    struct hshm_segment *s = segment_of_block(block);
     uint32_t generation, entry = s ? entry_of(s->heap, block, &generation) : 0;
     if (!entry)
         return fail(HSHM_EINVAL, "hshm_named_ref: the block has no name");
@@ -189,7 +189,7 @@ API int hshm_named_ref(void *block)
 
 API int hshm_named_unref(void *block)
 {
-    struct hshm_segment *s = segment_of(block);
+    struct hshm_segment *s = segment_of_block(block);
     uint32_t generation, entry = s ? entry_of(s->heap, block, &generation) : 0;
     struct thread_cache *tc = entry ? thread_cache_of(s) : NULL;
     if (!entry || !tc || name_unref(tc, entry) < 0)
@@ -230,7 +230,7 @@ API int hshm_name_of(const void *block, char *name, size_t room)
 {
     struct name_info info;
     char text[NAME_BYTES];
-    struct hshm_segment *s = segment_of(block);
+    struct hshm_segment *s = segment_of_block(block);
     if (!s || !name_of(s->heap, block, &info, text))
         return fail(HSHM_ENOENT, "the block has no name");
     if (strlen(text) >= room)
@@ -273,7 +273,7 @@ API int hshm_names(hshm_segment *segment,
 
 API int hshm_give(void *block)
 {
-    struct hshm_segment *s = segment_of(block);
+    struct hshm_segment *s = segment_of_block(block);
     if (!s)
         return fail(HSHM_EINVAL, "hshm_give: no block of an open segment");
     if (!thread_cache_of(s))
@@ -284,7 +284,7 @@ API int hshm_give(void *block)
 
 API int hshm_take(void *block)
 {
-    struct hshm_segment *s = segment_of(block);
+    struct hshm_segment *s = segment_of_block(block);
     if (!s)
         return fail(HSHM_EINVAL, "hshm_take: no block of an open segment");
     if (!thread_cache_of(s))

@@ -82,6 +82,17 @@ struct hshm_segment *segment_of(const void *p)
     return segment_search(p);
 }
 
+/* A block of malloc's may be the first of the preload's segment that we are told of. */
+struct hshm_segment *segment_of_block(const void *p)
+{
+    struct hshm_segment *s = segment_of(p);
+    if (likely(s != NULL) || !p || __atomic_load_n(&default_segment, __ATOMIC_ACQUIRE) ||
+        !preload_table())
+        return s;
+    hshm_default();
+    return segment_of(p);
+}
+
 struct hshm_segment *segment_of_index(uint32_t index)
 {
     return &segments[index];

@@ -539,6 +539,14 @@ static void leaks_are_seen(void)
     hshm_close(s);
 }
 
+/* Nobody has asked for a segment yet. */
+static void a_block_of_malloc_is_known_at_once(void)
+{
+    void *p = malloc(100);
+    expect(hshm_give(p) == 0 && hshm_take(p) == 0);
+    hshm_free(p);
+}
+
 static void the_default_is_the_preloads_segment(void)
 {
     hshm_info_t info = { .struct_size = sizeof info };
@@ -606,6 +614,7 @@ static const struct check checks[] = {
     CHECK(header_and_roots_are_found_by_all),
     CHECK(leaks_are_seen),
     CHECK(the_default_is_the_preloads_segment),
+    CHECK(a_block_of_malloc_is_known_at_once),
 };
 
 int main(int argc, char **argv)

@@ -81,6 +81,12 @@ Test(api, the_default_is_the_preloads_segment)
         ALONE("HSHM_SEGMENT=names-default", "prog_api", the_default_is_the_preloads_segment));
 }
 
+Test(api, a_block_of_malloc_is_known_at_once)
+{
+    assert_ran(run("HSHM_SEGMENT=names-at-once", "prog_api a_block_of_malloc_is_known_at_once"));
+    assert_ran(run("", "prog_api a_block_of_malloc_is_known_at_once"));
+}
+
 /* A symbol that goes away or changes breaks programs that are linked already: this list only
  * grows, and a new version of the map begins with each release that adds to it. */
 Test(api, exports_are_those_that_were_promised)

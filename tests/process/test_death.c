@@ -121,6 +121,38 @@ Test(death, with_reclaim_all_of_a_killed_member_is_given_back)
     cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
 }
 
+static unsigned lines_of(const struct puppet *p, const char *what)
+{
+    unsigned n = 0;
+    for (const char *at = puppet_said(p); (at = strstr(at, what)); at++)
+        n++;
+    return n;
+}
+
+/* It held plain pointers to what was not its own; that is no mistake it could have known of. */
+Test(death, free_of_a_block_that_went_with_its_maker_is_one_line_and_ignored)
+{
+    const unsigned sizes[] = { 16, 1000, 30000, 100000, 1000000, 9000000 };
+    uint64_t at[6];
+    struct puppet b = puppet_start("went", ""), a = puppet_start("went", "HSHM_EXIT=reclaim");
+    cr_assert_eq(ask(&b, "n 100 1000"), 100);
+    for (int i = 0; i < 6; i++)
+        at[i] = ask(&a, "m %u", sizes[i]);
+    puppet_kill(&a);
+    let_recover("went", "");
+    let_recover("went", "");
+    for (int i = 0; i < 6; i++) {
+        cr_assert_eq(ask(&b, "f %#lx", at[i]), 1, "%u: %s", sizes[i], puppet_said(&b));
+        cr_assert_eq(lines_of(&b, "ignored: the block went with"), (unsigned)i + 1, "%s",
+                     puppet_said(&b));
+        cr_assert_eq(lines_of(&b, "\n"), (unsigned)i + 1, "one line each: %s", puppet_said(&b));
+    }
+    cr_assert_eq(ask(&b, "n 20000 1000"), 20000);
+    cr_assert_eq(ask(&b, "s"), 1);
+    cr_assert_eq(ask(&b, "d"), 1, "%s", puppet_said(&b));
+    cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
+}
+
 Test(death, memory_pressure_finds_the_dead)
 {
     struct puppet a = puppet_start("pressure", "HSHM_EXIT=reclaim HSHM_SIZE=32M");

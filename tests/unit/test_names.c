@@ -6,6 +6,8 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -462,6 +464,91 @@ Test(handed, block_that_came_back_is_like_any_other)
     cr_assert_eq(get(d->registered), 0);
     heap_free(tc, p);
     cr_assert_neq(get(d->home), HOME_NOBODY, "frees take the fast path again");
+}
+
+static void *on_offer;
+static void *takes_at_once(void *none)
+{
+    for (void *p; (p = __atomic_load_n(&on_offer, __ATOMIC_ACQUIRE)) != &on_offer;)
+        if (p && block_take(h, p) == 0)
+            __atomic_store_n(&on_offer, NULL, __ATOMIC_RELEASE);
+    return none;
+}
+
+/* Somebody may take it before give() has returned: it was given all the same. */
+Test(handed, block_taken_at_once_was_given)
+{
+    pthread_t taker;
+    void *p = heap_malloc(tc, 40);
+    cr_assert_eq(pthread_create(&taker, NULL, takes_at_once, NULL), 0);
+    for (int i = 0; i < 20000; i++) {
+        __atomic_store_n(&on_offer, p, __ATOMIC_RELEASE);
+        cr_assert_eq(block_give(h, p), 0, "round %d", i);
+        while (__atomic_load_n(&on_offer, __ATOMIC_ACQUIRE))
+            sched_yield();
+    }
+    __atomic_store_n(&on_offer, &on_offer, __ATOMIC_RELEASE);
+    pthread_join(taker, NULL);
+    cr_assert_eq(get(heap_block(h, p)->registered), 0);
+}
+
+static bool asks_on;
+static void *asks_for(void *p)
+{
+    while (__atomic_load_n(&asks_on, __ATOMIC_RELAXED))
+        for (uint64_t i = 0; i < 8; i++)
+            block_take(h, (char *)p + i * SLICE_BYTES);
+    return NULL;
+}
+
+/* Whoever comes too late asks for memory that is other pages by then, or is about to be. */
+Test(handed, pointers_that_are_none_any_more_are_no_damage)
+{
+    static const size_t sizes[] = { 16, 20000, 100, 30000, 200000, 6000 };
+    pthread_t late;
+    void *p = heap_memalign(tc, SLICE_BYTES, 70000);
+    heap_free(tc, p);
+    asks_on = true;
+    cr_assert_eq(pthread_create(&late, NULL, asks_for, p), 0);
+    for (int i = 0; i < 20000 && !h->unusable; i++) {
+        void *blocks[4];
+        for (int k = 0; k < 4; k++)
+            blocks[k] = heap_malloc(tc, sizes[(i + k) % 6]);
+        for (int k = 0; k < 4; k++)
+            heap_free(tc, blocks[k]);
+        cache_sweep_all(tc);
+    }
+    asks_on = false;
+    pthread_join(late, NULL);
+    cr_assert(!h->unusable);
+}
+
+static int named_it;
+static void *names_it(void *p)
+{
+    struct name_info info;
+    bool stays;
+    named_it = name_publish(fixture_cache(), "other", p, 0, 0, &info, &stays) == 0;
+    return NULL;
+}
+
+/* Two at once: one of them has it, or neither. */
+Test(handed, block_given_and_named_at_once_is_one_of_the_two)
+{
+    for (int i = 0; i < 5000; i++) {
+        pthread_t namer;
+        void *p = heap_malloc(tc, 40);
+        cr_assert_eq(pthread_create(&namer, NULL, names_it, p), 0);
+        int given = block_give(h, p) == 0;
+        pthread_join(namer, NULL);
+        cr_assert(given + named_it < 2, "round %d", i);
+        if (named_it)
+            cr_assert_eq(name_remove(tc, "other"), 0);
+        else if (given)
+            cr_assert_eq(block_take(h, p), 0);
+        if (!named_it)
+            heap_free(tc, p);
+    }
 }
 
 Test(handed, hundred_thousand_blocks_at_once)
