@@ -2,6 +2,7 @@
 #include "allocators/adopt.h"
 #include "allocators/canary.h"
 #include "allocators/chunk.h"
+#include "allocators/commit.h"
 #include "allocators/damage.h"
 #include "allocators/handed.h"
 #include "allocators/hold.h"
@@ -178,12 +179,22 @@ size_t heap_usable_size(struct heap *h, const void *p)
 
 /* ---- allocating --------------------------------------------------------------------------- */
 
+/* Where a member has all that it may have, the others have nothing to give. */
+static bool is_short_for_all(const struct heap *h)
+{
+    return h->shared &&
+           (!h->member_limit_pages || get(h->me->charged) < h->member_limit_pages / 8 * 7);
+}
+
 /* No memory: look for dead members, take over what they left free, give back
- * what is idle. */
+ * what is idle, also in chunks that others have given back. */
 void heap_relieve(struct heap *h)
 {
     if (!heap_is_usable(h))
         return;
+    bool all = is_short_for_all(h);
+    if (all)
+        memory_found_short(h);
     recover_dead(h, true);
     struct guard g = heap_lock(h);
     while (adopt_chunk(h))
@@ -191,6 +202,8 @@ void heap_relieve(struct heap *h)
     pool_sweep(h);
     held_sweep(h);
     run_purge(h, true);
+    for (uint64_t c = h->first_chunk, high = chunks_high(h); all && c < high; c++)
+        chunk_purge_free(h, (uint32_t)c);
     heap_unlock(h, g);
 }
 

@@ -74,6 +74,21 @@ void ledger_refund(struct heap *h, uint64_t pages)
     fetch_sub(member_charge, h->me->charged, pages);
 }
 
+/* ---- shortage ----------------------------------------------------------------------- */
+
+#define SHORT_MS 10000
+
+bool memory_is_short(struct heap *h)
+{
+    uint64_t since = get(h->header->short_ms);
+    return unlikely(since != 0) && os_now_ms() - since < SHORT_MS;
+}
+
+void memory_found_short(struct heap *h)
+{
+    put(memory_short, h->header->short_ms, os_now_ms());
+}
+
 /* ---- committing ---------------------------------------------------------------- */
 
 bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes)

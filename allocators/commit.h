@@ -19,6 +19,11 @@ void ledger_refund(struct heap *h, uint64_t pages);
 /* Recount seg_header.charged from what the chunks say; returns it. */
 uint64_t ledger_recount(struct heap *h);
 
+/* Somebody has found no memory a moment ago: what becomes free is given back at once, as
+ * who frees it may do nothing more for long, and another can use it. */
+bool memory_is_short(struct heap *h);
+void memory_found_short(struct heap *h);
+
 /* Back [off, off + bytes), which lies in metadata, and charge what is new to it
  * (the caller knows whether it is). */
 bool commit_metadata(struct heap *h, uint64_t off, uint64_t bytes);

@@ -1,4 +1,5 @@
 #include "allocators/large_cache.h"
+#include "allocators/commit.h"
 #include "allocators/hold.h"
 #include "allocators/large.h"
 
@@ -31,6 +32,10 @@ bool large_cache_put(struct thread_cache *tc, struct slice *d)
         span > SLICES_BLOCK || get(d->flags) || get(d->registered) || page_is_held(h, d) ||
         (stamp & 0xff) != LARGE_LIVE)
         return false;
+    if (h->shared && memory_is_short(h)) {
+        large_cache_flush(tc);
+        return false;
+    }
     if (tc->large_count == LARGE_CACHED_MAX || tc->large_slices + span > SLICES_ALL)
         large_cache_flush(tc);
     if (!cas(large_freed, d->remote, &stamp, (stamp & ~UINT64_C(0xff)) | LARGE_CACHED))

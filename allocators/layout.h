@@ -140,7 +140,8 @@ struct seg_header {
     sh64_t leavers; /* 336  how many said that they leave (a hint that there is one to recover) */
     sh64_t looked;  /* 344  when the dead were last looked for, ms << 32 | leavers seen then */
     sh64_t holds_given; /* 352  holds given up past HSHM_FORK_HOLD */
-    sh64_t reserved1[18];
+    sh64_t short_ms;    /* 360  when somebody last found no memory; 0 never */
+    sh64_t reserved1[17];
     sh64_t dumped_ns; /* 504  when `hshm dump` made this copy; never set in a segment */
 };
 AT(seg_header, magic, 0);

@@ -225,21 +225,6 @@ static void chunk_leave(struct heap *h, uint32_t c)
     chunk_release(h, c);
 }
 
-void run_free(struct heap *h, uint32_t first, uint32_t n)
-{
-    uint32_t c = chunk_of(first);
-    struct chunk *chunk = &h->chunks[c];
-    uint64_t mask = bits(first % CHUNK_SLICES, n);
-    own_put(chunk_free_slices, chunk->free_slices, own_get(chunk->free_slices) | mask);
-    h->mine->info[c].idle |= mask;
-    bin_update(h, c);
-    /* The last chunk stays: giving it back and claiming it again is no gain. */
-    if (own_get(chunk->free_slices) == ~UINT64_C(0) && h->mine->chunks > 1)
-        chunk_leave(h, c);
-    else
-        purge_later(h, c);
-}
-
 /* Purge the slices that have been idle for a whole round; the rest ages. */
 static void purge_owned(struct heap *h, uint32_t c, uint32_t now, bool all)
 {
@@ -255,6 +240,24 @@ static void purge_owned(struct heap *h, uint32_t c, uint32_t now, bool all)
         info->purge_ms = now;
         queue_push(m, c);
     }
+}
+
+void run_free(struct heap *h, uint32_t first, uint32_t n)
+{
+    uint32_t c = chunk_of(first);
+    struct chunk *chunk = &h->chunks[c];
+    uint64_t mask = bits(first % CHUNK_SLICES, n);
+    own_put(chunk_free_slices, chunk->free_slices, own_get(chunk->free_slices) | mask);
+    h->mine->info[c].idle |= mask;
+    bin_update(h, c);
+    bool in_need = h->shared && memory_is_short(h);
+    /* The last chunk stays: giving it back and claiming it again is no gain. */
+    if (own_get(chunk->free_slices) == ~UINT64_C(0) && (h->mine->chunks > 1 || in_need))
+        chunk_leave(h, c);
+    else if (in_need)
+        purge_owned(h, c, (uint32_t)os_now_ms(), true);
+    else
+        purge_later(h, c);
 }
 
 void run_purge(struct heap *h, bool all)

@@ -216,6 +216,11 @@ void cache_page_empty(struct thread_cache *tc, struct slice *d)
     struct class_pages *pages = &tc->classes[cls];
     cache_note_empty(tc, d);
     int64_t delay = tc->heap->purge_delay_ms;
+    if (tc->heap->shared && memory_is_short(tc->heap)) { /* an eighth: a sweep walks the list */
+        if (pages->idle >= pages->count / 8)
+            sweep(tc, cls);
+        return;
+    }
     if (pages->idle < 3 || pages->idle < pages->count / 2)
         return;
     if (pages->idle == pages->count ||

@@ -61,6 +61,7 @@ static const char *const elsewhere[] = {
     "seg_removed", /* the name is gone already */
     "damaged",     /* nobody writes any more: test_damage */
     "charge_ok",   /* of tmpfs that is nearly full: test_full */
+    "memory_short",
 };
 #endif
 
