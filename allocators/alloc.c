@@ -9,6 +9,7 @@
 #include "allocators/inherited.h"
 #include "allocators/large.h"
 #include "allocators/large_cache.h"
+#include "allocators/mapped.h"
 #include "allocators/page.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
@@ -436,6 +437,9 @@ void heap_free(struct thread_cache *tc, void *p)
     if (unlikely(h->unusable)) /* it stays: a damaged segment is not written to */
         return;
     struct block b = block_find(h, p);
+    if (unlikely(h->mapped != NULL) && !b.wrong && get(b.d->kind) == SLICE_LARGE &&
+        !block_is_inherited(h, b.d))
+        mapped_restore(h, b.off, get(b.d->bytes));
     if (unlikely(b.wrong != NULL)) {
         free_is_wrong(h, &b, "free", b.wrong);
     } else if (unlikely(block_is_inherited(h, b.d))) {

@@ -177,6 +177,8 @@ struct heap {
                                  parent's chunk as they were at the fork; the pages they call used
                                  are our private copies */
     uint64_t inherited_chunks;
+    uint64_t *mapped; /* a bit for each slice whose mappings the program has changed, see mapped.h;
+                           NULL: none */
     uint64_t **dropped; /* [chunk]: addresses whose free was dropped, see inherited.h */
     char path[256];
     char name[208];

@@ -3,6 +3,7 @@
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
 #include "allocators/hold.h"
+#include "allocators/mapped.h"
 #include "allocators/member.h"
 #include "allocators/recover.h"
 #include "allocators/run.h"
@@ -116,6 +117,7 @@ static void *huge_alloc(struct heap *h, uint64_t bytes, size_t align, bool growi
         return NULL;
     struct slice *d = &h->slices[(size_t)first * CHUNK_SLICES];
     void *at = at_off(h, (uint64_t)first << CHUNK_SHIFT);
+    mapped_restore(h, off_of(h, at), (uint64_t)(n + room) << CHUNK_SHIFT);
     bool clean = huge_soil(h, first, n);
     if (!huge_charge(h, first, 0, n, bytes) ||
         (commit_at_once(h, bytes) && !commit_huge(h, off_of(h, at), bytes))) {
@@ -208,6 +210,7 @@ void large_end(struct heap *h, struct slice *d)
 {
     if (!slice_must_be_sound(h, d))
         return;
+    mapped_restore(h, slice_off(h, d), get(d->bytes)); /* another member has freed it */
     if (page_is_held(h, d)) {
         if (huge_take_over(h, d))
             held_add(h, d);
@@ -296,6 +299,9 @@ static bool huge_resize(struct heap *h, struct slice *d, uint64_t bytes)
     if (bytes > old) {
         if (n > have && !chunk_run_extend(h, first, have, n))
             return false;
+        if (n > have)
+            mapped_restore(h, (uint64_t)(first + have) << CHUNK_SHIFT,
+                           (uint64_t)(n - have) << CHUNK_SHIFT);
         huge_soil(h, first, n > have ? n : have);
         if (!huge_charge(h, first, chunks_for(old) - 1, n, bytes) ||
             (commit_at_once(h, bytes - old) &&
@@ -327,9 +333,13 @@ bool large_resize(struct heap *h, struct slice *d, size_t size)
         word_member(get(h->chunks[c].word)) != h->member_id)
         return false;
     struct guard g = heap_lock(h);
-    bool done = is_huge(h, d)               ? huge_resize(h, d, bytes)
-                : bytes > own_get(d->bytes) ? slices_grow(h, d, bytes)
-                                            : slices_shrink(h, d, bytes);
+    uint64_t old = own_get(d->bytes), off = slice_off(h, d);
+    uint64_t kept = round_up(bytes, SLICE_BYTES);
+    if (kept < old)
+        mapped_restore(h, off + kept, old - kept);
+    bool done = is_huge(h, d) ? huge_resize(h, d, bytes)
+                : bytes > old ? slices_grow(h, d, bytes)
+                              : slices_shrink(h, d, bytes);
     heap_unlock(h, g);
     return done;
 }

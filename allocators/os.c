@@ -261,6 +261,29 @@ long os_map_over(void *at, uint64_t bytes)
     return got < 0 && got > -4096 ? got : 0;
 }
 
+long os_map_file_over(void *at, uint64_t bytes, long fd, uint64_t off)
+{
+    long got = os_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, (long)off);
+    return got < 0 && got > -4096 ? got : 0;
+}
+
+void *os_map_again(void *at, uint64_t bytes)
+{
+    long got = os_call(SYS_mremap, (long)at, 0, (long)bytes, MREMAP_MAYMOVE, 0, 0);
+    if (got < 0 && got > -4096)
+        return NULL;
+    if (os_protect((void *)got, bytes, PROT_READ) == 0)
+        return (void *)got;
+    os_unmap((void *)got, bytes);
+    return NULL;
+}
+
+AT_FORK(".text") long os_protect(void *at, uint64_t bytes, int access)
+{
+    return os_call(SYS_mprotect, (long)at, (long)bytes, access, 0, 0, 0);
+}
+
 void *os_map(uint64_t bytes, bool noreserve)
 {
     long got = os_call(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,

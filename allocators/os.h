@@ -55,6 +55,9 @@ void *os_map(uint64_t bytes, bool noreserve);  /* private, anywhere; NULL if ref
 void *os_map_header(long fd);                  /* the first page of a file, writable */
 void *os_map_page(long fd, bool for_children); /* one shared page of a file, to keep it open */
 void *os_map_file(long fd, uint64_t off, uint64_t bytes, enum os_map kind); /* NULL if refused */
+long os_map_file_over(void *at, uint64_t bytes, long fd, uint64_t off);     /* shared, likewise */
+void *os_map_again(void *at, uint64_t bytes); /* a shared mapping a second time, to read */
+long os_protect(void *at, uint64_t bytes, int access);
 void os_unmap(void *at, uint64_t bytes);
 long os_move(void *from, uint64_t bytes, void *to); /* mremap over whatever is at 'to' */
 /* Back it now, on any kernel; -ENOMEM instead of SIGBUS.  Changes no byte. */

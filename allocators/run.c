@@ -3,6 +3,7 @@
 #include "allocators/chunk.h"
 #include "allocators/commit.h"
 #include "allocators/damage.h"
+#include "allocators/mapped.h"
 
 static uint64_t bits(uint32_t first, uint32_t n)
 {
@@ -179,7 +180,7 @@ static uint32_t bins_search(struct heap *h, uint32_t n, uint32_t align)
     return 0;
 }
 
-uint32_t run_alloc(struct heap *h, uint32_t n, uint32_t align)
+static uint32_t run_find(struct heap *h, uint32_t n, uint32_t align)
 {
     uint32_t slice = bins_search(h, n, align);
     if (slice || h->unusable)
@@ -198,6 +199,13 @@ uint32_t run_alloc(struct heap *h, uint32_t n, uint32_t align)
     return slice == UINT32_MAX ? 0 : slice;
 }
 
+uint32_t run_alloc(struct heap *h, uint32_t n, uint32_t align)
+{
+    uint32_t first = run_find(h, n, align);
+    mapped_restore(h, (uint64_t)first << SLICE_SHIFT, first ? (uint64_t)n << SLICE_SHIFT : 0);
+    return first;
+}
+
 bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
 {
     uint32_t c = chunk_of(first), at = first % CHUNK_SLICES;
@@ -212,6 +220,7 @@ bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n)
     h->mine->info[c].idle &= ~want;
     h->mine->info[c].aged &= ~want;
     bin_update(h, c);
+    mapped_restore(h, (uint64_t)(first + have) << SLICE_SHIFT, (uint64_t)(n - have) << SLICE_SHIFT);
     return true;
 }
 

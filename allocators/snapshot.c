@@ -60,6 +60,8 @@ static enum snapshot_refusal cover(struct heap *h, struct snapshot *s)
         stop_caches(h, s->seq);
     if (!collect(h, s))
         return REFUSED_ROOM;
+    if (!parts_find(h, s))
+        return REFUSED_MAPPED;
     if (s->seq)
         put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
     if (!room_for(s) || !copy_make(h, s))
@@ -88,6 +90,7 @@ static void drop(struct snapshot *s)
 {
     copy_drop(s);
     runs_drop(s);
+    parts_drop(s);
     if (s->fd >= 0)
         os_close(s->fd);
     witness_drop(&s->child);
@@ -207,6 +210,7 @@ AT_FORK(".text") void snapshot_child(struct heap *h, struct snapshot *s)
     s->active = false;
     copy_into_place(h, s);
     runs_drop(s);
+    parts_drop(s);
     if (s->want.kind == SNAPSHOT_PRIVATE) {
         child_alone(h, s);
         return;

@@ -9,8 +9,9 @@
  * Nobody waits for anybody.  The shared pages under a snapshot are left alone
  * while any address space maps it: see hold.h.
  *
- * What is in use is found by snapshot_runs.c, copied by snapshot_copy.c; what
- * the child's free() does with it is in inherited.c.
+ * What is in use is found by snapshot_runs.c, copied by snapshot_copy.c; where the
+ * program has mappings of its own in it tells snapshot_mapped.c; what the child's
+ * free() does with it is in inherited.c.
  */
 #pragma once
 #include "allocators/heap.h"
@@ -32,6 +33,13 @@ struct snapshot_run {
 };
 #define RUNS_FEW 40
 
+/* What the program has mapped itself, see mapped.h. */
+struct mapped_part {
+    uint64_t from, to; /* offsets */
+    int access;
+    bool foreign; /* no memory of the segment's */
+};
+
 /* SNAPSHOT_NONE: the child goes on sharing its parent's pages (HSHM_FORK=share).
  * SNAPSHOT_PRIVATE: fork() in a signal handler that interrupted malloc or free.
  * The child will go on in the middle of that call, with its parent's lists in
@@ -44,6 +52,7 @@ enum snapshot_refusal {
     REFUSED_ROOM,    /* no memory for the copy, or HSHM_FORK_MAX */
     REFUSED_HOLDS,   /* HOLD_MAX snapshots live */
     REFUSED_MEMBERS, /* no slot for the child */
+    REFUSED_MAPPED,  /* where the program has mapped something in its blocks is not to be known */
 };
 
 struct snapshot_request {
@@ -80,6 +89,8 @@ struct snapshot {
     long fd;                     /* to ask which parts of blocks have memory; negative: none */
     struct snapshot_run *runs;
     uint64_t run_count, run_room;
+    struct mapped_part *parts; /* in the order of addresses */
+    uint64_t part_count;
     bool active;   /* false: nothing to do for this heap */
     bool detached; /* the file cannot be opened: the child will be no member */
     struct snapshot_run few[RUNS_FEW];
@@ -114,6 +125,17 @@ bool backed_each(struct heap *h, struct snapshot *s, uint64_t off, uint64_t byte
 /* Nothing in it is allocated; it waits for an earlier hold, or to be given back.
  * The child goes on sharing it: what is there next is everybody's. */
 bool slice_is_void(const struct slice *d);
+
+/* ---- snapshot_mapped.c -------------------------------------------------------------- */
+
+/* Find what the program has mapped itself in the runs; false: that cannot be known. */
+bool parts_find(struct heap *h, struct snapshot *s);
+void parts_drop(struct snapshot *s);
+/* The first part that ends behind 'off'. */
+const struct mapped_part *part_after(const struct snapshot *s, uint64_t off);
+/* [off, off + bytes) lies in a part that is not foreign. */
+bool part_copy(struct heap *h, const struct mapped_part *part, char *to, uint64_t off,
+               uint64_t bytes);
 
 /* ---- snapshot_copy.c ---------------------------------------------------------------- */
 

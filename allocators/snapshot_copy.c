@@ -14,6 +14,7 @@
  */
 #include "allocators/commit.h"
 #include "allocators/hold.h"
+#include "allocators/mapped.h"
 #include "allocators/snapshot.h"
 #include "config/log.h"
 
@@ -157,16 +158,39 @@ static bool copy_back(struct snapshot *s, uint64_t at, uint64_t bytes)
     return true;
 }
 
+/* The most that can be copied in the same way, and where from: a part, or NULL. */
+static uint64_t copy_step(struct snapshot *s, uint64_t off, uint64_t bytes,
+                          const struct mapped_part **from)
+{
+    uint64_t n = at_most(bytes, COPY_STEP);
+    *from = NULL;
+    if (likely(!s->part_count))
+        return n;
+    const struct mapped_part *part = part_after(s, off);
+    if (!part)
+        return n;
+    if (part->from > off)
+        return at_most(n, part->from - off);
+    *from = part;
+    return at_most(n, part->to - off);
+}
+
 /* Pages are populated in steps that the processor's cache still has when they are filled. */
 static bool copy_data(struct heap *h, struct snapshot *s, uint64_t off, uint64_t bytes)
 {
     uint64_t at = s->now->at + (off - s->now->off);
     s->copied_to = off + bytes;
     for (uint64_t n; bytes; bytes -= n, at += n, off += n) {
-        n = bytes < COPY_STEP ? bytes : COPY_STEP;
+        const struct mapped_part *part;
+        n = copy_step(s, off, bytes, &part);
+        if (part && part->foreign)
+            continue;
         if (!copy_back(s, at, n))
             return false;
-        memcpy(s->write + at, at_off(h, off), n);
+        if (part && !part_copy(h, part, s->write + at, off, n))
+            return false;
+        if (!part)
+            memcpy(s->write + at, at_off(h, off), n);
     }
     return true;
 }
@@ -299,11 +323,29 @@ void copy_drop(struct snapshot *s)
 
 /* ---- the child ------------------------------------------------------------------------------ */
 
-AT_FORK(".text") static void place(struct heap *h, char *from, uint64_t bytes, uint64_t off)
+AT_FORK(".text") static void place_all(struct heap *h, char *from, uint64_t bytes, uint64_t off)
 {
     if (os_move(from, bytes, at_off(h, off)) < 0)
         log_abort("a forked child cannot have its copy of the heap: the kernel refuses the "
                   "mappings (vm.max_map_count, RLIMIT_AS)");
+}
+
+/* What the program has mapped over the heap it has had from the kernel. */
+AT_FORK(".text")
+static void place(struct heap *h, struct snapshot *s, char *from, uint64_t bytes, uint64_t off)
+{
+    for (uint64_t n; bytes; bytes -= n, from += n, off += n) {
+        const struct mapped_part *part = s->part_count ? part_after(s, off) : NULL;
+        bool inside = part && part->from <= off;
+        n = !part ? bytes : at_most(bytes, (inside ? part->to : part->from) - off);
+        if (!inside || !part->foreign)
+            place_all(h, from, n, off);
+        if (!inside)
+            continue;
+        if (!part->foreign && part->access != (PROT_READ | PROT_WRITE))
+            os_protect(at_off(h, off), n, part->access);
+        mapped_forget(h, off, n);
+    }
 }
 
 AT_FORK(".text") void copy_into_place(struct heap *h, struct snapshot *s)
@@ -311,13 +353,13 @@ AT_FORK(".text") void copy_into_place(struct heap *h, struct snapshot *s)
     if (!s->write)
         return;
     if (s->window)
-        place(h, s->window, h->header->window, 0);
+        place(h, s, s->window, h->header->window, 0);
     for (uint64_t i = 0; i < s->run_count; i++) {
         const struct snapshot_run *run = &s->runs[i];
         if (run->kind == RUN_VIEW)
-            place(h, (char *)(uintptr_t)run->at, run->bytes, run->off);
+            place(h, s, (char *)(uintptr_t)run->at, run->bytes, run->off);
         else if (run->kind != RUN_DESCRIPTORS)
-            place(h, s->read + run->at, run->bytes, run->off);
+            place(h, s, s->read + run->at, run->bytes, run->off);
     }
     if (s->inherited_chunks) {
         h->inherited = (struct slice **)(void *)s->read;

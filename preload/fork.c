@@ -58,6 +58,9 @@ static pid_t say_refused(enum snapshot_refusal why, uint64_t bytes)
 {
     if (why == REFUSED_HOLDS)
         log_line("fork refused: %u children live that have a snapshot", HOLD_MAX);
+    else if (why == REFUSED_MAPPED)
+        log_line("fork refused: this program has changed mappings inside its heap, and "
+                 "/proc/self/maps, which tells where, cannot be read");
     else if (why == REFUSED_MEMBERS)
         log_line("fork refused: segment %s has no place for another member", main_heap.name);
     else

@@ -5,6 +5,7 @@
  * would fill it.
  */
 #include "allocators/inherited.h"
+#include "allocators/mapped.h"
 #include "allocators/os.h"
 #include "config/log.h"
 #include "gpu_hooks/resolve.h"
@@ -57,9 +58,57 @@ EXPORT int mprotect(void *at, size_t n, int protection)
     if (!real)
         *(void **)&real = real_symbol("mprotect");
     int rc = real(at, n, protection);
+    if (rc == 0)
+        mapped_note(&main_heap, at, n);
     if (rc < 0 && errno == EACCES && protection & PROT_EXEC && main_heap.shared && in_window(at))
         log_once("code in heap memory is refused: the segment's file system is mounted noexec");
     return rc;
+}
+
+/* ---- mappings of the program's own over blocks --------------------------------------------- */
+
+EXPORT void *mmap(void *at, size_t n, int protection, int flags, int fd, off_t off)
+{
+    static void *(*real)(void *, size_t, int, int, int, off_t);
+    if (unlikely(!real))
+        *(void **)&real = real_symbol("mmap");
+    void *got = real(at, n, protection, flags, fd, off);
+    if (flags & MAP_FIXED && got != MAP_FAILED)
+        mapped_note(&main_heap, got, n);
+    return got;
+}
+
+EXPORT void *mmap64(void *at, size_t n, int protection, int flags, int fd, off64_t off)
+{
+    return mmap(at, n, protection, flags, fd, off);
+}
+
+EXPORT int munmap(void *at, size_t n)
+{
+    static int (*real)(void *, size_t);
+    if (unlikely(!real))
+        *(void **)&real = real_symbol("munmap");
+    int rc = real(at, n);
+    if (rc == 0)
+        mapped_note(&main_heap, at, n);
+    return rc;
+}
+
+EXPORT void *mremap(void *at, size_t had, size_t n, int flags, ...)
+{
+    static void *(*real)(void *, size_t, size_t, int, ...);
+    va_list ap;
+    va_start(ap, flags);
+    void *to = flags & MREMAP_FIXED ? va_arg(ap, void *) : NULL;
+    va_end(ap);
+    if (unlikely(!real))
+        *(void **)&real = real_symbol("mremap");
+    void *got = real(at, had, n, flags, to);
+    if (got != MAP_FAILED) {
+        mapped_note(&main_heap, at, had);
+        mapped_note(&main_heap, got, n);
+    }
+    return got;
 }
 
 /* ---- mlockall -------------------------------------------------------------------------------- */

@@ -124,6 +124,14 @@ mutant("allocators/adopt.c", "a legacy stays marked", "return fetch_and(kept_for
 mutant("allocators/adopt.c", "large blocks freed by others stay", "            large_end(h, d);\n        }\n    }\n}", "            ;\n        }\n    }\n}", "process/test_death:large_blocks_that")
 mutant("allocators/os.c", "children keep the lock of their parent", "    if (!for_children)\n        os_advise", "    if (0)\n        os_advise", T)
 
+# ---- fork ------------------------------------------------------------------------------------------------
+F, T = "allocators/snapshot_mapped.c", "process/test_fork:"
+mutant(F, "nobody looks for mappings in blocks", "if (!noted && (s->bytes < LOOK_FROM || !h->can_open))", "if (1)", T + "guard_pages_are")
+mutant(F, "only noted mappings are looked for", "if (!noted && (s->bytes < LOOK_FROM || !h->can_open))", "if (!noted)", T + "guard_pages_made_by")
+mutant("allocators/snapshot_copy.c", "the child may touch guard pages", "            os_protect(at_off(h, off), n, part->access);", "            ;", T + "guard_pages_are")
+mutant("allocators/snapshot_copy.c", "a ring is copied", "if (!inside || !part->foreign)", "if (1)", T + "a_ring")
+mutant("allocators/mapped.h", "guard pages stay", "if (unlikely(h->mapped != NULL))", "if (0)", T + "whoever_gets")
+
 # ---- the segment's file --------------------------------------------------------------------------------
 F = "allocators/segment.c"
 mutant(F, "others may write to it", "if (f->mode & 022 & ~c->mode)", "if (0)", "process/test_damage:a_file_that_others")

@@ -35,6 +35,8 @@ Test(exports, nothing_but_the_family_and_the_wrappers_is_exported)
                                            "freopen",        "freopen64",
                                            "madvise",        "mlockall",
                                            "mprotect",       "prctl",
+                                           "mmap",           "mmap64",
+                                           "munmap",         "mremap",
                                            "open_memstream", "open_wmemstream",
                                            "popen",          "pthread_setspecific",
                                            "tmpfile",        "tmpfile64",

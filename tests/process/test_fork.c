@@ -29,6 +29,8 @@
  *   stacks that are blocks                   a_coroutine_whose_stack_is_a_block_may_fork,
  *                                            a_signal_handler_whose_stack_is_a_block_may_fork,
  *                                            by_clone
+ *   guard pages, code, rings in blocks       guard_pages_*, hundreds_of_guard_pages, code_*, a_ring_*,
+ *                                            private_memory_*, whoever_gets_the_memory_next_may_use_it
  *   locked FILEs, many keys                  while_other_threads_have_locked_files_and_keys
  *   from a library's constructor             from_a_library_s_constructor
  *   during another thread's start            while_threads_start
@@ -73,6 +75,7 @@ static void assert_said(struct outcome o, const char *words)
     }
 #define FORK(check)         FORK_SAYS("prog_fork", check, "", NULL)
 #define FORK_WAY(check)     FORK_SAYS("prog_fork_ways", check, "", NULL)
+#define FORK_MAPPED(check)  FORK_SAYS("prog_fork_mapped", check, "", NULL)
 #define FORK_MEMBERS(check) FORK_SAYS("prog_fork_members", check, "HSHM_WARM=0", NULL)
 
 /* The first to fork in a segment that nobody else uses yet. */
@@ -112,6 +115,19 @@ FORK_WAY(eight_threads_fork_three_generations)
 FORK_WAY(after_dropping_privileges)
 FORK_WAY(in_a_chroot)
 FORK_WAY(with_a_stopped_child)
+
+FORK_MAPPED(guard_pages_are_the_child_s_too)
+FORK_MAPPED(hundreds_of_guard_pages)
+FORK_MAPPED(guard_pages_made_by_a_raw_system_call)
+FORK_MAPPED(code_in_a_block_runs_in_the_child)
+FORK_MAPPED(a_ring_over_a_block_is_shared_as_it_was)
+FORK_MAPPED(private_memory_over_a_block_is_copied_on_write)
+FORK_MAPPED(whoever_gets_the_memory_next_may_use_it)
+
+Test(fork, with_a_private_heap_whoever_gets_the_memory_next_may_use_it)
+{
+    assert_ran(run("", "prog_fork_mapped whoever_gets_the_memory_next_may_use_it"));
+}
 
 FORK_MEMBERS(parent_and_child_may_both_free_what_they_received)
 FORK_MEMBERS(what_waited_for_a_child_is_given_back)
