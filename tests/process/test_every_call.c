@@ -66,8 +66,8 @@ static pid_t program_traced(const char *segment, const char *exits, const char *
     return pid;
 }
 
-/* The process that makes the nth stop at a system call is killed there; what else it has
- * started runs to its end.  False: there was no such stop. */
+/* The process that makes the nth stop at a system call is killed there; the other one, parent or
+ * child, runs to its end, and that is a good one.  False: there was no such stop. */
 static bool killed_at(unsigned n, const char *segment, const char *exits, const char *argument)
 {
     unsigned stops = 0;
@@ -75,8 +75,11 @@ static bool killed_at(unsigned n, const char *segment, const char *exits, const 
     bool killed = false;
     program_traced(segment, exits, argument);
     for (pid_t pid; (pid = waitpid(-1, &status, __WALL)) > 0;) {
-        if (!WIFSTOPPED(status))
+        if (!WIFSTOPPED(status)) {
+            if (status != 0 && status != SIGKILL) /* the victim and its threads */
+                SAY("killed at stop %u: the other one ended with %#x\n", n, (unsigned)status);
             continue;
+        }
         int signal = WSTOPSIG(status) == SIGALRM ? SIGALRM : 0;
         if (WSTOPSIG(status) == (SIGTRAP | 0x80) && !killed && ++stops == n) {
             kill(process_of(pid), SIGKILL);

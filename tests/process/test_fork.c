@@ -41,7 +41,9 @@
  *   the parent gone first                    a_parent_may_be_gone_before_its_child,
  *                                            a_daemon_has_one_heap
  *   what is freed under living children      *_blocks_freed_under_snapshots_give_their_memory_back
- *   a stopped child                          with_a_stopped_child
+ *   a stopped child                          with_a_stopped_child, killed_or_stopped_*
+ *   parent or child killed                   killed_or_stopped_at_any_moment_*,
+ *                                            test_every_call, test_every_instruction
  *   named blocks, heaps of hshm.h            the tests of api/
  */
 #include "tests/process/run.h"
@@ -52,9 +54,9 @@ static struct outcome in_a_segment(const char *settings, const char *program, co
     return shell(
         "export HSHM_SIZE=1G HSHM_SEGMENT=%s; export SEGMENT_FILE=/dev/shm/hshm1-$(id -u)-%s; "
         "mkfifo $TMPDIR/%s; LD_PRELOAD=$PRELOAD cat $TMPDIR/%s & exec 7>$TMPDIR/%s; "
-        "env LD_PRELOAD=$PRELOAD %s timeout 200 $BIN/%s %s; s=$?; "
+        "env LD_PRELOAD=$PRELOAD %s timeout %ld $BIN/%s %s; s=$?; "
         "%s check %s >/dev/null || s=9; exec 7>&-; wait; exit $s",
-        check, check, check, check, check, settings, program, check,
+        check, check, check, check, check, settings, scale() > 1 ? 4000L : 200L, program, check,
         setting("TEST_TOOL", "build/hshm"), check);
 }
 
@@ -77,6 +79,28 @@ static void assert_said(struct outcome o, const char *words)
 #define FORK_WAY(check)     FORK_SAYS("prog_fork_ways", check, "", NULL)
 #define FORK_MAPPED(check)  FORK_SAYS("prog_fork_mapped", check, "", NULL)
 #define FORK_MEMBERS(check) FORK_SAYS("prog_fork_members", check, "HSHM_WARM=0", NULL)
+
+/* A thousand of each in the long form. */
+static void one_of_them_dies(const char *name, const char *settings)
+{
+    char all[600];
+    snprintf(all, sizeof all, "%s HSHM_WARM=0 ROUNDS=%ld", settings, 30 * scale());
+    assert_said(in_a_segment(all, "prog_fork_deaths", name), NULL);
+}
+
+Test(fork, killed_or_stopped_at_any_moment_the_other_goes_on, .timeout = 5000)
+{
+    one_of_them_dies("goes", "HSHM_EXIT=reclaim");
+}
+
+Test(fork, what_the_killed_had_stays_until_it_is_reclaimed, .timeout = 5000)
+{
+    char settings[500];
+    snprintf(settings, sizeof settings,
+             "HSHM_EXIT=keep RECLAIM='env -u LD_PRELOAD %s reclaim stays >/dev/null'",
+             setting("TEST_TOOL", "build/hshm"));
+    one_of_them_dies("stays", settings);
+}
 
 /* The first to fork in a segment that nobody else uses yet. */
 Test(fork, where_nothing_was_allocated_fork_does)
