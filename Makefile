@@ -288,7 +288,7 @@ $(O)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
 
--include $(patsubst %.o,%.d,$(call objects,$(C_SRC))) $(patsubst %.c,$(O)/sites/%.d,$(CORE_SRC)) \
+-include $(patsubst %.o,%.d,$(call objects,$(C_SRC))) $(patsubst %.c,$(O)/sites/%.d,$(CORE_SRC) tests/process/test_every_site.c) \
          $(patsubst %.c,$(O)/cut/%.d,$(CORE_SRC) $(GPU_CORE_SRC)) \
          $(patsubst %.c,$(O)/fuzz/%.d,$(CORE_SRC) $(FUZZ_SRC)) $(patsubst %.c,$(O)/%.d,$(wildcard tests/fuzz/*.c))
 

@@ -19,7 +19,7 @@ static struct {
     volatile int forking; /* the parent is at its fork */
     volatile pid_t child;
     volatile long fork_ns;
-} *told;
+} * told;
 
 static size_t size_of(int i)
 {
