@@ -90,6 +90,22 @@ Test(death, what_a_member_had_that_ends_by__exit_is_taken_without_a_grace)
     cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
 }
 
+Test(death, the_last_one_that_ends_by__exit_leaves_nothing)
+{
+    struct puppet b = puppet_start("quit", ""), a = puppet_start("quit", "");
+    fill_all_sizes(&a);
+    cr_assert_eq(ask(&b, "q 1"), REFUSED);
+    cr_assert_eq(puppet_wait(&b), 0);
+    cr_assert_eq(access(segment_file("quit"), F_OK), 0, "a is still there");
+    cr_assert_eq(ask(&a, "q 2"), 1); /* a child of vfork() is not a */
+    cr_assert_eq(access(segment_file("quit"), F_OK), 0, "a is still there");
+    cr_assert_eq(segment_members("quit", MEMBER_LIVE), 1);
+    cr_assert_eq(ask(&a, "s"), 1);
+    cr_assert_eq(ask(&a, "q 1"), REFUSED);
+    cr_assert_eq(puppet_wait(&a), 0);
+    cr_assert_neq(access(segment_file("quit"), F_OK), 0, "nothing stays");
+}
+
 Test(death, a_child_of_vfork_that_ends_does_not_end_its_parent)
 {
     struct puppet a = puppet_start("vfork", ""), b = puppet_start("vfork", "");

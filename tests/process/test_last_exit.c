@@ -2,6 +2,9 @@
  * every order: never two segments of one name with living members, and no file
  * that nobody needs. */
 #include "tests/process/puppet.h"
+#include "tests/process/races.h"
+
+#include <sys/mman.h>
 
 static pid_t start(const char *name, const char *settings, const char *command)
 {
@@ -25,7 +28,7 @@ static int end_of(pid_t pid)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-Test(last_exit, members_that_end_together_leave_nothing, .timeout = 280)
+Test(last_exit, members_that_end_together_leave_nothing, .timeout = 3000)
 {
     for (int round = 0; round < 100 * scale(); round++) {
         pid_t pids[4];
@@ -39,7 +42,7 @@ Test(last_exit, members_that_end_together_leave_nothing, .timeout = 280)
 }
 
 /* A stays; others come and go all the time: A's segment is always the one of that name. */
-Test(last_exit, a_segment_with_a_member_keeps_its_name, .timeout = 280)
+Test(last_exit, a_segment_with_a_member_keeps_its_name, .timeout = 3000)
 {
     struct puppet a = puppet_start("stays", "");
     uint64_t created = segment_header("stays").created_ns;
@@ -58,7 +61,7 @@ Test(last_exit, a_segment_with_a_member_keeps_its_name, .timeout = 280)
 }
 
 /* The last exit races with two first attaches: those two share. */
-Test(last_exit, those_who_come_while_the_last_one_goes_share, .timeout = 280)
+Test(last_exit, those_who_come_while_the_last_one_goes_share, .timeout = 3000)
 {
     for (int round = 0; round < 50 * scale(); round++) {
         struct puppet a = puppet_start("race", "");
@@ -85,7 +88,59 @@ Test(last_exit, those_who_come_while_the_last_one_goes_share, .timeout = 280)
     }
 }
 
-Test(last_exit, killed_at_any_moment_of_their_start_they_leave_a_segment_that_works, .timeout = 280)
+static struct races *races;
+
+/* One after the other, as fast as they can; each is the last one or the first one now and then. */
+static void racers(const char *path, unsigned self)
+{
+    unsigned seed = (unsigned)getpid();
+    char line[600];
+    while (!__atomic_load_n(&races->stop, __ATOMIC_RELAXED)) {
+        snprintf(line, sizeof line, "%s/prog_races %s %u %u", setting("TEST_BIN", "build/tests"),
+                 path, self, (unsigned)rand_r(&seed));
+        int status = end_of(start("races", "HSHM_STRICT=1", line));
+        if (status != 0 && status != 128 + SIGKILL) {
+            dprintf(2, "racer %u ended with %d\n", self, status);
+            _exit(1);
+        }
+        nanosleep(&(struct timespec){ 0, rand_r(&seed) % 3000000 }, NULL);
+    }
+    _exit(0);
+}
+
+/* Last exit against first attach, by exit(), _exit() and SIGKILL. */
+Test(last_exit, never_two_segments_of_one_name_have_living_members, .timeout = 3000)
+{
+    char path[300];
+    pid_t pids[RACERS];
+    uint64_t wanted = scale() > 1 ? 10000 : 60;
+    snprintf(path, sizeof path, "%s/races-%d", setting("TMPDIR", "/tmp"), (int)getpid());
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    cr_assert(fd >= 0 && ftruncate(fd, sizeof *races) == 0);
+    races = mmap(NULL, sizeof *races, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    for (unsigned i = 0; i < RACERS; i++)
+        if ((pids[i] = fork()) == 0)
+            racers(path, i);
+    bool all = true;
+    while (all && __atomic_load_n(&races->made, __ATOMIC_RELAXED) < wanted) {
+        sleep_ms(20);
+        for (unsigned i = 0; i < RACERS; i++)
+            all &= waitpid(pids[i], NULL, WNOHANG) == 0;
+    }
+    races->stop = 1;
+    while (wait(NULL) > 0)
+        ;
+    fprintf(stderr, "%lu came and went, %lu segments were made\n", (unsigned long)races->joined,
+            (unsigned long)races->made);
+    unlink(path);
+    cr_assert(all);
+    struct puppet a = puppet_start("races", ""); /* the last one may have been killed */
+    cr_assert_eq(puppet_quit(&a), 0);
+    cr_assert_neq(access(segment_file("races"), F_OK), 0);
+}
+
+Test(last_exit, killed_at_any_moment_of_their_start_they_leave_a_segment_that_works,
+     .timeout = 3000)
 {
     unsigned seed = (unsigned)getpid();
     for (int round = 0; round < 100 * scale(); round++) {

@@ -316,6 +316,8 @@ class Runner:
             under = {"LD_PRELOAD": self.preload, "HSHM_SEGMENT": segment, "HSHM_SIZE": case.size}
             if case.reclaim:
                 under["HSHM_EXIT"] = "reclaim"
+            if case.leaves: # what ended by _exit is asked of the segment
+                under["HSHM_PERSIST"] = "1"
             if self.ours:
                 under["HSHM_STATS"] = "exit,file:" + stats
             with open(stats, "w"):
