@@ -45,6 +45,21 @@ static bool pool_page_is_empty(struct heap *h, struct slice *d)
     return left == 0;
 }
 
+/* No block of it can be had: all are legacies, and none of them has been freed. */
+static bool pool_page_is_full(struct heap *h, const struct slice *d)
+{
+    const struct kept *kept = &h->kept[slice_index(h, d)];
+    uint32_t reserved = own_get(d->reserved);
+    if (get(d->remote) || get(d->audit) || own_get(d->capacity) < reserved)
+        return false;
+    for (uint32_t i = 0; i < reserved; i += 64) {
+        uint64_t beyond = reserved - i < 64 ? UINT64_MAX << (reserved - i) : 0;
+        if (~(get(kept->bits[i / 64]) | beyond))
+            return false;
+    }
+    return true;
+}
+
 static void pool_put(struct heap *h, struct slice *d)
 {
     put(page_owner, d->owner, owner_pool(h));
@@ -59,7 +74,11 @@ static void pool_put(struct heap *h, struct slice *d)
             page_end(h, d);
         return;
     }
-    page_list_append(h, &h->mine->pool[own_get(d->shared)][own_get(d->cls)], d);
+    struct page_list *pool = &h->mine->pool[own_get(d->shared)][own_get(d->cls)];
+    if (pool_page_is_full(h, d))
+        page_list_append(h, pool, d);
+    else
+        page_list_prepend(h, pool, d);
 }
 
 struct slice *pool_take(struct thread_cache *tc, unsigned cls)
@@ -72,7 +91,8 @@ struct slice *pool_take(struct thread_cache *tc, unsigned cls)
         if (!page_must_be_sound(h, d))
             return NULL;
         /* Blocks of a checked page have canaries, those of others have none. */
-        if (page_is_held(h, d) || h->check != ((own_get(d->flags) & PAGE_CHECKED) != 0)) {
+        if (page_is_held(h, d) || h->check != ((own_get(d->flags) & PAGE_CHECKED) != 0) ||
+            pool_page_is_full(h, d)) {
             page_list_append(h, pool, d);
             continue;
         }
@@ -114,11 +134,11 @@ static bool chunk_is_mine(struct heap *h, uint32_t c)
 }
 
 /* Recovery left every page of an orphan with its used blocks marked in its bits. */
-uint32_t adopt_chunk(struct heap *h)
+uint32_t adopt_chunk(struct heap *h, uint32_t run, uint32_t spare)
 {
     if (!h->shared || h->unusable)
         return 0;
-    uint32_t c = chunk_adopt(h);
+    uint32_t c = chunk_adopt(h, run, spare);
     if (!c)
         return 0;
     uint64_t free = own_get(h->chunks[c].free_slices);

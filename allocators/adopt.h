@@ -13,8 +13,10 @@ struct slice *pool_take(struct thread_cache *tc, unsigned cls);
 /* Give those pages of the pool back whose last block has been freed.  Lock held. */
 void pool_sweep(struct heap *h);
 
-/* Adopt one orphan; 0: there is none. */
-uint32_t adopt_chunk(struct heap *h);
+/* Adopt one orphan, of those that chunk_adopt() would take; 0: there is none. */
+uint32_t adopt_chunk(struct heap *h, uint32_t run, uint32_t spare);
+/* In its pages: less is not worth to go through them. */
+#define ADOPT_SPARE (UINT32_C(1) << 20)
 
 /* Free the large blocks of ours that others have stamped freed. */
 void member_collect(struct heap *h);

@@ -198,7 +198,7 @@ void heap_relieve(struct heap *h)
         memory_found_short(h);
     recover_dead(h, true);
     struct guard g = heap_lock(h);
-    while (adopt_chunk(h))
+    while (adopt_chunk(h, 0, 0))
         ;
     pool_sweep(h);
     held_sweep(h);
@@ -421,6 +421,13 @@ static void deferred_drain(struct thread_cache *tc)
         release(tc, off);
 }
 
+/* A legacy that we have adopted but no snapshot: our child reads it where it lies. */
+static bool is_shared_legacy(struct heap *h, struct slice *d, uint64_t off)
+{
+    return get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_KEPT && kept_has(h, d, off) &&
+           !page_is_held(h, d);
+}
+
 /* A child has this block of another member too, or is ours and has it: see inherited.h. */
 static bool fork_takes_free(struct thread_cache *tc, struct slice *d, uint64_t off)
 {
@@ -428,7 +435,8 @@ static bool fork_takes_free(struct thread_cache *tc, struct slice *d, uint64_t o
     uint64_t owner = word_member(get(h->chunks[chunk_of(slice_index(h, d))].word));
     if (h->mine->deferred_count)
         deferred_drain(tc);
-    return fork_drops_free(h, d, off) || (owner != h->member_id && fork_defers_free(h, d, off));
+    return fork_drops_free(h, d, off) ||
+           ((owner != h->member_id || is_shared_legacy(h, d, off)) && fork_defers_free(h, d, off));
 }
 
 void heap_free(struct thread_cache *tc, void *p)

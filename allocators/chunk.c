@@ -228,7 +228,14 @@ static bool member_has_room(struct heap *h, uint32_t c)
            get(h->me->charged) + get(h->chunks[c].charged) <= h->member_limit_pages;
 }
 
-uint32_t chunk_adopt(struct heap *h)
+/* Read from a chunk that is nobody's yet, so a guess. */
+static bool is_worth_adopting(struct heap *h, uint32_t c, uint32_t run, uint32_t spare)
+{
+    const struct chunk *chunk = &h->chunks[c];
+    return run_exists(get(chunk->free_slices), run) || (spare && get(chunk->spare) >= spare);
+}
+
+uint32_t chunk_adopt(struct heap *h, uint32_t run, uint32_t spare)
 {
     uint64_t high = chunks_high(h);
     if (get(h->header->orphans) == 0)
@@ -236,6 +243,7 @@ uint32_t chunk_adopt(struct heap *h)
     for (uint64_t i = h->first_chunk; i < high; i++) {
         uint32_t c = (uint32_t)i;
         if (word_state(get(h->chunks[c].word)) != CHUNK_ORPHAN || !member_has_room(h, c) ||
+            !is_worth_adopting(h, c, run, spare) ||
             !word_change(h, c, CHUNK_ORPHAN, LAYOUT_CHUNK_WORD(CHUNK_OWNED, h->member_id, 0)))
             continue;
         fetch_sub(orphans, h->header->orphans, 1);

@@ -12,8 +12,9 @@ uint32_t chunk_claim(struct heap *h);
 bool chunk_is_foreign(struct heap *h, uint32_t c);
 /* Give an owned chunk back, all of whose slices are free. */
 void chunk_release(struct heap *h, uint32_t c);
-/* Take an orphan that has free slices or blocks; 0 if there is none. */
-uint32_t chunk_adopt(struct heap *h);
+/* Take an orphan that has 'run' free slices in a row, or in its pages room for 'spare' bytes;
+ * with 0, 0 any of them.  0: there is none. */
+uint32_t chunk_adopt(struct heap *h, uint32_t run, uint32_t spare);
 
 /* Take 'n' chunks in a row, the first at a multiple of 'align' bytes.  They are
  * PART(us), which nobody takes for a block, until chunk_huge_publish(). */

@@ -243,6 +243,7 @@ enum chunk_state { CHUNK_FREE = 0, CHUNK_OWNED, CHUNK_ORPHAN, CHUNK_PART, CHUNK_
 #define CHUNK_STATE_BITS 4
 /* chunk.word: state : 4 | member id : 36 | length of a huge run in chunks (head) : 24 */
 
+/* The size, stamp and holds of a huge block are in its first slice. */
 struct chunk {
     sh64_t word;
     sh64_t
@@ -255,9 +256,10 @@ struct chunk {
     sh32_t uid;       /* 44  of the member below */
     sh64_t user;      /* 48  the member that had it last: its bytes may still be there */
     sh32_t went;      /* 56  1: blocks of it went with a dead owner (HSHM_EXIT=reclaim), once */
-    sh32_t reserved;  /*     the size, stamp and holds of a huge block are in its first slice */
+    sh32_t spare;     /* 60  ORPHAN: bytes that its pages have room for, when recovered: a hint */
 };
 AT(chunk, user, 48);
+AT(chunk, spare, 60);
 SIZE(chunk, 64);
 /* What is known of the bytes of a chunk.  ALL: as a huge block left it; OS pages
  * up to 'charged' may have memory, any byte may be non-zero. */

@@ -357,8 +357,10 @@ void page_list_from_bits(struct heap *h, struct slice *d)
     uint32_t capacity = own_get(d->capacity), n = 0;
     bool remote = get(d->remote) != 0;
     for (uint32_t i = capacity; i-- > 0;) {
-        uint64_t off = start + i * size;
-        if (get(kept->bits[i / 64]) >> (i % 64) & 1 || (remote && is_remote(h, d, off)))
+        uint64_t off = start + i * size, word = get(kept->bits[i / 64]);
+        if (word == UINT64_MAX) /* a full page has little else */
+            i &= ~UINT32_C(63);
+        if (word >> (i % 64) & 1 || (remote && is_remote(h, d, off)))
             continue;
         if (is_cleared(h, d))
             block_clear(h, d, off);

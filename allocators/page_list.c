@@ -24,6 +24,18 @@ void page_list_remove(struct heap *h, struct page_list *list, struct slice *d)
     own_put(page_list, d->prev, 0);
 }
 
+void page_list_prepend(struct heap *h, struct page_list *list, struct slice *d)
+{
+    uint32_t i = slice_index(h, d);
+    own_put(page_list, d->prev, 0);
+    own_put(page_list, d->next, list->head);
+    if (list->head)
+        own_put(page_list, h->slices[list->head].prev, i);
+    else
+        list->tail = i;
+    list->head = i;
+}
+
 void page_list_append(struct heap *h, struct page_list *list, struct slice *d)
 {
     uint32_t i = slice_index(h, d);

@@ -178,9 +178,20 @@ static bool slice_is_head(struct slice *d, uint32_t i)
            span <= CHUNK_SLICES - i;
 }
 
+/* Bytes that can be allocated beside what stays in the page at slice d. */
+static uint32_t page_spare(struct heap *h, const struct slice *d)
+{
+    const struct kept *kept = &h->kept[slice_index(h, d)];
+    uint32_t used = 0, reserved = get(d->reserved);
+    for (uint32_t i = 0; i < reserved; i += 64)
+        used += (uint32_t)__builtin_popcountl(get(kept->bits[i / 64]));
+    return (reserved - used) * class_bytes(get(d->cls));
+}
+
 /* The page or block at slice i of the chunk; how many slices it takes, 0 if
  * slice i is (or becomes) free. */
-static uint32_t slice_recover(struct heap *h, struct dead *dead, uint32_t c, uint32_t i)
+static uint32_t slice_recover(struct heap *h, struct dead *dead, uint32_t c, uint32_t i,
+                              uint32_t *spare)
 {
     struct slice *d = &h->slices[c * CHUNK_SLICES + i];
     if (!slice_is_head(d, i)) {
@@ -189,8 +200,10 @@ static uint32_t slice_recover(struct heap *h, struct dead *dead, uint32_t c, uin
     }
     uint32_t span = get(d->span);
     bool stays = get(d->kind) == SLICE_PAGE ? page_settle(h, dead, d) : large_recover(h, dead, d);
-    if (stays)
+    if (stays) {
+        *spare += get(d->kind) == SLICE_PAGE ? page_spare(h, d) : 0;
         return span;
+    }
     if (page_is_held(h, d)) { /* its address waits, its memory need not */
         held_purge_dead(h, d);
         return span;
@@ -225,8 +238,9 @@ static void chunk_recover(struct heap *h, struct dead *dead, uint32_t c)
     chunks_went(h, dead, c, 1);
     charge_recount(h, c);
     uint64_t free = 0;
+    uint32_t spare = 0;
     for (uint32_t i = 0; i < CHUNK_SLICES;) {
-        uint32_t span = slice_recover(h, dead, c, i);
+        uint32_t span = slice_recover(h, dead, c, i, &spare);
         if (!span)
             free |= UINT64_C(1) << i;
         i += span ? span : 1;
@@ -239,6 +253,7 @@ static void chunk_recover(struct heap *h, struct dead *dead, uint32_t c)
     uint64_t word = get_acquire(h->chunks[c].word);
     dead->left = true;
     own_put(chunk_former, h->chunks[c].former, dead->id);
+    put(chunk_spare, h->chunks[c].spare, spare);
     /* Counted first: chunk_adopt() does not look where the count is 0. */
     fetch_add(orphans, h->header->orphans, 1);
     if (!cas(chunk_word, h->chunks[c].word, &word, LAYOUT_CHUNK_WORD(CHUNK_ORPHAN, dead->id, 0)))

@@ -21,6 +21,11 @@ static uint64_t run_starts(uint64_t free, uint32_t n)
     return free;
 }
 
+bool run_exists(uint64_t free, uint32_t n)
+{
+    return n == 0 || run_starts(free, n) != 0;
+}
+
 /* Of these positions, those at a multiple of 'align', a power of two up to 64. */
 static uint64_t aligned_only(uint64_t starts, uint32_t align)
 {
@@ -162,13 +167,28 @@ static uint32_t run_take(struct heap *h, uint32_t c, uint32_t n, uint32_t align)
     return c * CHUNK_SLICES + first;
 }
 
-/* A chunk in bin b has a run of 2^(b-1), less than 2^b.  Its first few chunks
- * are tried where the bin only promises half. */
-static uint32_t bins_search(struct heap *h, uint32_t n, uint32_t align)
+/* A chunk in bin b has a run of 2^(b-1), less than 2^b: the first bin all of whose
+ * chunks have what is needed. */
+static uint32_t bin_that_has(uint32_t n, uint32_t align)
 {
     uint32_t need = n + align - 1, sure = 1;
     while (sure < 7 && UINT32_C(1) << (sure - 1) < need)
         sure++;
+    return sure;
+}
+
+bool run_is_at_hand(struct heap *h, uint32_t n)
+{
+    for (uint32_t bin = bin_that_has(n, n); bin < BIN_COUNT; bin++)
+        if (h->mine->bins[bin])
+            return true;
+    return false;
+}
+
+/* The first few chunks are tried where the bin only promises half. */
+static uint32_t bins_search(struct heap *h, uint32_t n, uint32_t align)
+{
+    uint32_t sure = bin_that_has(n, align);
     for (uint32_t bin = sure > 1 ? sure - 1 : 1; bin < BIN_COUNT; bin++) {
         uint32_t tries = bin < sure || bin == 7 ? 8 : 1;
         for (uint32_t c = h->mine->bins[bin]; c && tries; c = h->mine->info[c].next, tries--) {
@@ -185,7 +205,7 @@ static uint32_t run_find(struct heap *h, uint32_t n, uint32_t align)
     uint32_t slice = bins_search(h, n, align);
     if (slice || h->unusable)
         return slice;
-    uint32_t c = adopt_chunk(h);
+    uint32_t most = n + align - 1, c = adopt_chunk(h, most < CHUNK_SLICES ? most : CHUNK_SLICES, 0);
     if (c) {
         slice = bins_search(h, n, align);
         if (slice)

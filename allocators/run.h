@@ -10,6 +10,10 @@
 /* 'n' free slices in a row at a multiple of 'align' slices (a power of two);
  * claims or adopts a chunk if none of ours has them.  0: no memory. */
 uint32_t run_alloc(struct heap *h, uint32_t n, uint32_t align);
+/* Does a word of free slices have 'n' of them in a row? */
+bool run_exists(uint64_t free, uint32_t n);
+/* Has a chunk of ours 'n' free slices in a row at a multiple of 'n'? */
+bool run_is_at_hand(struct heap *h, uint32_t n);
 /* Extend the run [first, first + have) to 'n' slices in place. */
 bool run_extend(struct heap *h, uint32_t first, uint32_t have, uint32_t n);
 /* Their descriptors say SLICE_FREE already. */

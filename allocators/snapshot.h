@@ -125,6 +125,9 @@ bool backed_each(struct heap *h, struct snapshot *s, uint64_t off, uint64_t byte
 /* Nothing in it is allocated; it waits for an earlier hold, or to be given back.
  * The child goes on sharing it: what is there next is everybody's. */
 bool slice_is_void(const struct slice *d);
+/* A page that waits in the pool, under no hold: its blocks are those of ended members, and so
+ * everybody's. */
+bool slice_is_pooled(const struct slice *d);
 
 /* ---- snapshot_mapped.c -------------------------------------------------------------- */
 

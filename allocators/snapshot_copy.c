@@ -244,7 +244,7 @@ static bool run_copy_data(struct heap *h, struct snapshot *s, struct snapshot_ru
 static void descriptors_tidy(struct slice *copies)
 {
     for (uint32_t i = 0; i < CHUNK_SLICES; i++)
-        if (slice_is_void(&copies[i]) || get(copies[i].shared))
+        if (slice_is_void(&copies[i]) || slice_is_pooled(&copies[i]) || get(copies[i].shared))
             own_put(inherited, copies[i].kind, SLICE_FREE);
 }
 

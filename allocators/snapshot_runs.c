@@ -1,6 +1,7 @@
 /* snapshot_runs.c - what a snapshot is of: the pages and blocks in use, as runs
  * of address space, and which parts of them have memory. */
 #include "allocators/commit.h"
+#include "allocators/hold.h"
 #include "allocators/snapshot.h"
 #include "allocators/sound.h"
 
@@ -97,11 +98,19 @@ bool slice_is_void(const struct slice *d)
     return get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_EMPTY;
 }
 
+bool slice_is_pooled(const struct slice *d)
+{
+    return get(d->kind) == SLICE_PAGE && get(d->flags) & PAGE_BITS && get(d->hold_last) == 0 &&
+           get(d->owner) << (64 - THREAD_BITS) == 0;
+}
+
 static bool slice_hold(struct heap *h, struct snapshot *s, struct slice *d, uint64_t extent)
 {
     uint64_t off = slice_off(h, d);
     /* Named blocks and heaps of hshm.h are always everybody's. */
     if (slice_is_void(d) || get(d->shared))
+        return true;
+    if (!page_is_held(h, d) && slice_is_pooled(d))
         return true;
     if (s->seq)
         put(hold_cover, d->hold_last, s->seq);

@@ -331,6 +331,10 @@ static bool from_member(struct thread_cache *tc, unsigned cls)
     bool found = h->mine->caches_idle && steal(tc, cls);
     if (!found) {
         struct slice *d = pool_take(tc, cls);
+        /* What ended members left free serves before new memory does. */
+        if (!d && !run_is_at_hand(h, class_slices(cls)) &&
+            adopt_chunk(h, class_slices(cls), ADOPT_SPARE))
+            d = pool_take(tc, cls);
         if (!d)
             d = page_make(tc, cls);
         found = d != NULL;

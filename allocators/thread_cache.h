@@ -33,5 +33,6 @@ void cache_sweep_all(struct thread_cache *tc);
 void caches_orphaned(struct heap *h, struct thread_cache *own);
 
 /* Lists of pages, linked through their descriptors. */
+void page_list_prepend(struct heap *h, struct page_list *list, struct slice *d);
 void page_list_append(struct heap *h, struct page_list *list, struct slice *d);
 void page_list_remove(struct heap *h, struct page_list *list, struct slice *d);

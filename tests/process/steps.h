@@ -101,7 +101,7 @@ static void phase_recover(void)
 {
     recover_dead(&heap, false);
     struct guard g = heap_lock(&heap);
-    while (adopt_chunk(&heap))
+    while (adopt_chunk(&heap, 0, 0))
         ;
     heap_unlock(&heap, g);
     made(heap_malloc(cache, 3000), 3000);

@@ -569,7 +569,7 @@ Test(handed, pages_of_named_blocks_are_not_given_to_others)
     /* An ended member's pages with room: those of names serve names only. */
     member_dies_after(makes_names, false);
     struct guard g = heap_lock(h);
-    while (adopt_chunk(h))
+    while (adopt_chunk(h, 0, 0))
         ;
     heap_unlock(h, g);
     for (int i = 0; i < 2000; i++) {
