@@ -165,6 +165,7 @@ void member_wake(struct heap *h)
     /* Until now a child that no wrapper saw would only have kept this slot taken. */
     os_advise(h->live_page, OS_PAGE, MADV_DONTFORK);
     put(member_facts, h->me->pid, (uint64_t)os_pid());
+    put(member_facts, h->me->start_ns, os_now_ns());
     put_release(member_state, h->me->state,
                 MEMBER_STATE(MEMBER_LIVE, member_epoch(h->member_id), 0));
 }

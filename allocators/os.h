@@ -77,9 +77,10 @@ long os_punch(long fd, uint64_t off, uint64_t bytes);
 extern int (*os_madvise_hook)(void *, size_t, int);
 
 /* ---- time, chance, threads -------------------------------------------------- */
-uint64_t os_now_ms(void);  /* coarse, monotonic, counts suspend: for decays and graces */
-uint64_t os_now_ns(void);  /* wall clock, for people */
-uint64_t os_boot_ns(void); /* precise monotonic, for durations */
+uint64_t os_now_ms(void);   /* coarse, monotonic, counts suspend: for decays and graces */
+uint64_t os_now_ns(void);   /* wall clock, for people */
+uint64_t os_start_ns(void); /* of this process, on that clock, rounded down; not of its program */
+uint64_t os_boot_ns(void);  /* precise monotonic, for durations */
 void os_random(void *buf, size_t len);
 void os_boot_id(uint64_t id[2]);
 long os_prctl(int option, const unsigned long args[4]);

@@ -96,8 +96,8 @@ static uint64_t reclaim_locked(struct thread_cache *tc)
     uint64_t high = chunks_high(h);
     uint64_t bytes = blocks_free_left(h, &tc->record->step);
     struct guard g = heap_lock(h);
-    while (
-        adopt_chunk(h, 0, 0)) /* what has no owner becomes ours first: nobody allocates there meanwhile */
+    while (adopt_chunk(
+        h, 0, 0)) /* what has no owner becomes ours first: nobody allocates there meanwhile */
         ;
     heap_unlock(h, g);
     for (uint64_t c = h->first_chunk; c < high; c++) {

@@ -29,14 +29,31 @@ static bool member_recover(struct heap *h, struct dead *dead)
     return true;
 }
 
-static bool grace_is_over(struct seg_member *m, enum member_state state)
+/* What this process was before exec(): that end was meant, too.  Others may have the same
+ * number in a pid namespace of their own, but not since before this process began. */
+static bool was_us(const struct heap *h, const struct seg_member *m)
 {
-    if (state != MEMBER_LIVE || get(m->quits))
+    return get(m->pid) == get(h->me->pid) && get(m->start_ns) >= os_start_ns();
+}
+
+static bool grace_is_over(const struct heap *h, struct seg_member *m, enum member_state state)
+{
+    if (state != MEMBER_LIVE || get(m->quits) || was_us(h, m))
         return true;
     uint64_t now = os_now_ms(), since = get(m->dead_ms);
     if (!since)
         put(member_dead, m->dead_ms, since = now);
     return now - since >= GRACE_MS;
+}
+
+/* The parent may not have let go yet of the lock that it took for its child: then the next
+ * who looks takes what was left.  A namesake only loses the grace, and says that it stays. */
+static void say_it_quits(struct heap *h, struct seg_member *m, enum member_state state)
+{
+    if (state != MEMBER_LIVE || get(m->quits) || !was_us(h, m))
+        return;
+    put(member_quits, m->quits, 1);
+    fetch_add(leavers, h->header->leavers, 1);
 }
 
 struct look {
@@ -52,6 +69,7 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, struct look *lo
     if (what == MEMBER_FREE || m == h->me)
         return false;
     if (os_lock_held(fd, LOCK_MEMBER(slot))) {
+        say_it_quits(h, m, what);
         look->leaving |= what == MEMBER_LEAVING || get(m->quits);
         return false;
     }
@@ -65,7 +83,7 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, struct look *lo
         if (cas(member_state, m->state, &state, free))
             fetch_add(members_ended, h->header->members_ended, 1);
         return false;
-    } else if (!grace_is_over(m, what)) {
+    } else if (!grace_is_over(h, m, what)) {
         look->early = true;
         return false;
     }

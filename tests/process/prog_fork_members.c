@@ -120,6 +120,14 @@ static void sleep_with_parent(void)
     _exit(0);
 }
 
+static pid_t fork_and_end(void) /* who forks looks for the dead */
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    return pid;
+}
+
 /* ---- blocks of M that P and C have ---------------------------------------------------------- */
 
 #define COUNT 100
@@ -160,6 +168,61 @@ static void churn_m(struct peer *m, int rounds)
             expect(is_filled(mine[i], size_of(i), (char)(100 + r % 20)));
             ask(m, 'f', 0, (uint64_t)(uintptr_t)mine[i]);
         }
+    }
+}
+
+/* P fills what it can get. */
+static void churn_p(int rounds)
+{
+    for (int r = 0; r < rounds; r++) {
+        char *mine[COUNT];
+        for (int i = 0; i < COUNT; i++)
+            mine[i] = filled(size_of(i), (char)(100 + r));
+        for (int i = 0; i < COUNT; i++) {
+            expect(is_filled(mine[i], size_of(i), (char)(100 + r)));
+            free(mine[i]);
+        }
+    }
+}
+
+/* M has ended, and P has taken over its memory, for sizes that M did not use: whoever frees
+ * first what M has left, the other's reads do not change. */
+static void parent_and_child_may_both_free_what_an_ended_member_left(void)
+{
+    for (int first = 0; first < 2; first++) {
+        struct peer m = start_m();
+        int ready[2], go[2];
+        char c = 0;
+        receive_all(&m);
+        end_m(&m);
+        for (int i = 0; i < 2; i++)
+            ends_well(fork_and_end());
+        for (int i = 0; i < 300; i++)
+            expect(filled(20000, 'p'));
+        expect(pipe(ready) == 0 && pipe(go) == 0);
+        pid_t child = fork();
+        if (child == 0) {
+            if (first)
+                free_all();
+            put(ready[1], "r", 1);
+            take(go[0], &c, 1);
+            if (!first) {
+                verify_all();
+                free_all();
+            }
+            _exit(0);
+        }
+        take(ready[0], &c, 1);
+        if (!first)
+            free_all();
+        churn_p(5);
+        if (first) {
+            verify_all();
+            free_all();
+        }
+        put(go[1], "g", 1);
+        ends_well(child);
+        churn_p(5);
     }
 }
 
@@ -483,6 +546,7 @@ static void a_raw_child_faults_in_the_heap(void)
 
 static const struct check checks[] = {
     CHECK(parent_and_child_may_both_free_what_they_received),
+    CHECK(parent_and_child_may_both_free_what_an_ended_member_left),
     CHECK(what_waited_for_a_child_is_given_back),
     CHECK(what_a_child_receives_it_frees),
     CHECK(parent_and_child_may_both_resize_the_same_block),

@@ -362,6 +362,20 @@ Test(death, a_member_that_execs_ends_as_a_member)
     puppet_quit(&b);
 }
 
+/* One look at once, by the new program: no grace, as after _exit(). */
+Test(death, what_a_member_had_before_exec_is_taken_without_a_grace)
+{
+    struct puppet b = puppet_start("execs", "HSHM_EXIT=reclaim"),
+                  a = puppet_start("execs", "HSHM_EXIT=reclaim");
+    ask(&b, "n 1 16");
+    fill_all_sizes(&a);
+    tell(&a, "e");
+    cr_assert_eq(ask(&a, "i"), (uint64_t)a.pid);
+    cr_assert_eq(segment_header("execs").members_ended.raw_, 1, "it waits for a grace");
+    puppet_quit(&a);
+    puppet_quit(&b);
+}
+
 Test(death, a_killed_parent_of_a_living_child_is_dead)
 {
     struct puppet b = puppet_start("orphan", ""), a = puppet_start("orphan", "HSHM_EXIT=reclaim");

@@ -11,6 +11,7 @@
  *                                            grandchildren_inherit_what_their_parent_had,
  *                                            a_grandchild_reads_what_the_owner_and_its_adopter_allocate
  *   a block that both hold                   parent_and_child_may_both_free_what_they_received,
+ *                                            ..._what_an_ended_member_left,
  *                                            what_waited_for_a_child_is_given_back,
  *                                            what_a_child_receives_it_frees,
  *                                            parent_and_child_may_both_resize_the_same_block
@@ -154,6 +155,7 @@ Test(fork, with_a_private_heap_whoever_gets_the_memory_next_may_use_it)
 }
 
 FORK_MEMBERS(parent_and_child_may_both_free_what_they_received)
+FORK_MEMBERS(parent_and_child_may_both_free_what_an_ended_member_left)
 FORK_MEMBERS(what_waited_for_a_child_is_given_back)
 FORK_MEMBERS(what_a_child_receives_it_frees)
 FORK_MEMBERS(parent_and_child_may_both_resize_the_same_block)

@@ -210,8 +210,9 @@ Test(stats, committed_is_what_the_ledger_says)
 
 /* ---- death ------------------------------------------------------------------------------------ */
 
-/* A member that leaves 'n' blocks of each of some sizes and is killed. */
-static void die_with_blocks(unsigned n, bool reclaim)
+/* A member that leaves 'n' blocks of each of some sizes, and some large ones, and is killed; or
+ * was about to end by _exit(). */
+static void die_with(unsigned n, bool large_ones, bool reclaim, bool quits)
 {
     fixture_heap();
     pid_t child = fork();
@@ -222,16 +223,23 @@ static void die_with_blocks(unsigned n, bool reclaim)
             heap_malloc(tc, 64);
             heap_free(tc, heap_malloc(tc, 500));
             heap_malloc(tc, 3000);
-            if (i < 3)
+            if (large_ones && i < 3)
                 heap_malloc(tc, 100000);
-            if (i == 0)
+            if (large_ones && i == 0)
                 heap_malloc(tc, 5 << 20);
         }
+        if (quits)
+            member_quits(tc->heap);
         kill(getpid(), SIGKILL);
     }
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status %x", (unsigned)status);
+}
+
+static void die_with_blocks(unsigned n, bool reclaim)
+{
+    die_with(n, true, reclaim, false);
 }
 
 Test(recovery, dead_member_is_told_before_it_is_recovered)
@@ -301,6 +309,55 @@ Test(recovery, kept_blocks_survive_in_adopted_pages)
     cr_assert_eq(s->kept.blocks, 0);
     cr_assert_eq(s->used.blocks, 3000);
     assert_sound(fixture_path());
+}
+
+/* Members with more blocks that stay than one chunk has slices for: full orphans. */
+Test(recovery, what_ended_members_left_serves_before_new_chunks_do)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        die_with(i ? 10 : 3500, false, false, true);
+        cr_assert_eq(recover_dead(fixture_heap(), true), 1);
+    }
+    const struct stats *s = fixture_stats(fixture_path());
+    cr_assert_leq(s->chunks[CHUNK_OWNED] + s->chunks[CHUNK_ORPHAN], 6, "%lu owned, %lu orphans",
+                  s->chunks[CHUNK_OWNED], s->chunks[CHUNK_ORPHAN]);
+    assert_sound(fixture_path());
+}
+
+/* A living member whose facts say that this very process has been it, since 'start'. */
+static uint64_t quits_if_it_was_us_since(uint64_t start)
+{
+    struct heap *h = fixture_heap();
+    int go[2];
+    char c;
+    cr_assert_eq(pipe(go), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        fixture_join(false);
+        write(go[1], "r", 1);
+        pause();
+    }
+    cr_assert_eq(read(go[0], &c, 1), 1);
+    struct seg_member *m = &h->members[1];
+    put(member_facts, m->pid, (uint64_t)getpid());
+    put(member_facts, m->start_ns, start);
+    cr_assert_eq(recover_dead(h, false), 0, "it lives");
+    uint64_t quits = get(m->quits);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    return quits;
+}
+
+/* The parent holds a child's lock for a moment longer than its fork takes: after the child's
+ * exec() the new program finds it held. */
+Test(recovery, a_process_that_was_a_member_before_exec_says_that_this_one_is_going)
+{
+    cr_assert_eq(quits_if_it_was_us_since(os_now_ns()), 1);
+}
+
+Test(recovery, a_namesake_from_before_this_process_is_somebody_else)
+{
+    cr_assert_eq(quits_if_it_was_us_since(1), 0);
 }
 
 /* ---- planted damage --------------------------------------------------------------------------- */
