@@ -54,6 +54,7 @@ struct class_pages {
 struct thread_cache {
     uint64_t direct[DIRECT_ENTRIES]; /* offset of the class_cell; 0: take the slow path */
     uint64_t record_off;             /* of the record; 0 in a forked child: nobody's home */
+    uint64_t friend_off;             /* of another one of this process, see free_remote() */
     uint64_t id;                     /* owner word of its pages; 0 in a forked child */
     struct heap *heap;
     struct thread_record *record;
@@ -322,11 +323,6 @@ static inline uint64_t remote_head(uint64_t word)
 static inline uint32_t remote_count(uint64_t word)
 {
     return (uint32_t)(word >> REMOTE_COUNT_SHIFT);
-}
-
-static inline uint64_t remote_with(uint64_t word, uint64_t off)
-{
-    return ((word >> REMOTE_COUNT_SHIFT) + 1) << REMOTE_COUNT_SHIFT | off;
 }
 
 /* Nobody has found the segment damaged; else new memory comes from elsewhere. */

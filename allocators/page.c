@@ -304,10 +304,6 @@ static enum freed owner_stays(struct heap *h, uint64_t off, uint64_t word)
 /* Note that the block is in our hands. */
 static enum freed take_in_hand(struct heap *h, struct inflight *step, uint64_t off, uint64_t word)
 {
-    if (word_member(word) == h->member_id) { /* another thread of this process: it lives as we do */
-        put(inflight_mine, step->what, off | INFLIGHT_MINE);
-        return FREED;
-    }
     /* A full fence; pairs with the CAS to RECOVERING in slot_recover(): we see that,
      * or the recoverer sees this. */
     swap(inflight_mine, step->what, off | INFLIGHT_MINE);
@@ -323,17 +319,21 @@ static enum freed take_in_hand(struct heap *h, struct inflight *step, uint64_t o
 void page_push_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off)
 {
     uint64_t word = get(d->remote);
-    link_write(h, off, word ? remote_head(word) : LIST_END);
+    link_write(h, off, remote_link(word));
     put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);
     /* release: pairs with the acquire of the owner's page_take: it sees the link */
     while (!cas(remote_push, d->remote, &word, remote_with(word, off)))
-        link_write(h, off, word ? remote_head(word) : LIST_END);
+        link_write(h, off, remote_link(word));
     put_release(inflight_done, step->what, 0);
 }
 
 enum freed page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off,
                             uint64_t word)
 {
+    if (word_member(word) == h->member_id) {
+        page_free_within(h, step, d, off);
+        return FREED;
+    }
     enum freed what = take_in_hand(h, step, off, word);
     if (likely(what == FREED))
         page_push_remote(h, step, d, off);

@@ -37,6 +37,9 @@ enum freed {
  * 'word' is that of the chunk, as it was when the block was looked up. */
 enum freed page_free_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off,
                             uint64_t word);
+/* The same where the owner is another thread of this process: neither ends without the other. */
+static inline void page_free_within(struct heap *h, struct inflight *step, struct slice *d,
+                                    uint64_t off);
 /* The same for a block that is in hand already: 'step' says so, for all to see. */
 void page_push_remote(struct heap *h, struct inflight *step, struct slice *d, uint64_t off);
 /* For the page's owner, asked by a recoverer: does the block look freed, but is on no list and
@@ -62,6 +65,12 @@ static inline uint64_t page_start(const struct slice *d, uint64_t off)
 static inline uint32_t page_block_index(const struct slice *d, uint64_t off)
 {
     return (uint32_t)((off - page_start(d, off)) / class_bytes(get(d->cls)));
+}
+
+/* The same for a page of one slice, without a division. */
+static inline uint64_t page_block_quotient(const struct slice *d, uint64_t off)
+{
+    return (uint64_t)((unsigned __int128)(off & (SLICE_BYTES - 1)) * own_get(d->recip) >> 64);
 }
 
 /* Is 'off' where a block of the page starts? */
@@ -105,6 +114,31 @@ static inline void page_pop_failed(struct heap *h, struct class_cell *cell)
 static inline void *page_pop(struct heap *h, struct class_cell *cell)
 {
     return page_pop_of(h, cell, true);
+}
+
+/* The word 'remote' with one more block, which is the first. */
+static inline uint64_t remote_with(uint64_t word, uint64_t off)
+{
+    return ((word | ((UINT64_C(1) << REMOTE_COUNT_SHIFT) - 1)) + 1) | off;
+}
+
+static inline uint64_t remote_link(uint64_t word)
+{
+    return word ? remote_head(word) : LIST_END;
+}
+
+static inline void page_free_within(struct heap *h, struct inflight *step, struct slice *d,
+                                    uint64_t off)
+{
+    /* The note before the block looks free: see page_question(). */
+    put(inflight_linked, step->what, off | INFLIGHT_LINKED);
+    in_this_order();
+    uint64_t word = get(d->remote);
+    do
+        link_write(h, off, remote_link(word));
+    /* release: pairs with the acquire of the owner's page_take: it sees the link */
+    while (unlikely(!cas(remote_push, d->remote, &word, remote_with(word, off))));
+    put_release(inflight_done, step->what, 0);
 }
 
 static inline void page_push(struct heap *h, struct class_cell *cell, struct slice *d, uint64_t off)

@@ -24,7 +24,9 @@
 static const uint64_t empty_list = LIST_END;
 struct heap main_heap AT_FORK(".data") = { .base = (char *)(uintptr_t)&empty_list,
                                            .head_mask = LIST_END };
-struct thread_cache no_cache = { .record_off = HOME_NOBODY / 2, .id = UINT64_MAX };
+struct thread_cache no_cache = { .record_off = HOME_NOBODY / 2,
+                                 .friend_off = HOME_NOBODY / 2,
+                                 .id = UINT64_MAX };
 
 __thread struct thread_cache *tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;
 __thread struct thread_state tls_state __attribute__((tls_model("initial-exec")));

@@ -212,17 +212,59 @@ EXPORT void *malloc(size_t n)
     return likely(block != NULL) ? block : malloc_slow(n);
 }
 
+/* A block of this thread's own in a page of one slice with legacies of ended members, and
+ * under no hold.  The legacies themselves are for the slow path. */
+static __attribute__((noinline)) void free_beside_legacies(struct thread_cache *tc, struct slice *d,
+                                                           uint64_t off)
+{
+    struct heap *h = &main_heap;
+    const struct kept *kept = &h->kept[off >> SLICE_SHIFT];
+    uint64_t block = page_block_quotient(d, off);
+    if (unlikely(get(d->owner) != tc->id || (own_get(d->flags) & ~PAGE_IDLE) != PAGE_KEPT ||
+                 get(d->kind) != SLICE_PAGE || own_get(d->span) != 1 || get(d->registered) ||
+                 get(d->hold_last) || h->unusable || block >= PAGE_BLOCKS_MAX ||
+                 get(kept->bits[block / 64]) >> (block % 64) & 1)) {
+        free_slow(at_off(h, off));
+        return;
+    }
+    page_push(h, cell_at(h, own_get(d->cell)), d, off);
+    if (unlikely(own_get(d->used) == 0))
+        page_empty_slow(tc, d);
+}
+
+/* Who owns the page?  A record of this process stays one as long as the process lives. */
+static void remember_friend(struct thread_cache *tc, uint64_t home, uint64_t word)
+{
+    if (word_member(word) == main_heap.member_id)
+        tc->friend_off = home - (home & (SLICE_BYTES - 1)) % sizeof(struct thread_record);
+}
+
 /* A page of another thread, of this process or not.  A cache without a record is
  * that of a thread which must not be here: before attach, or in an unknown child. */
-static __attribute__((noinline)) void free_remote(struct thread_cache *tc, struct slice *d, void *p)
+static __attribute__((noinline)) void free_foreign(struct thread_cache *tc, struct slice *d,
+                                                   uint64_t off, uint64_t home)
 {
-    uint64_t off = off_of(&main_heap, p), home = get(d->home);
     uint64_t word = get_acquire(main_heap.chunks[off >> CHUNK_SHIFT].word);
     /* The page is one of this owner's, or has changed hands just now. */
     if (unlikely(!tc->record || main_heap.fork_matters || main_heap.unusable ||
-                 home == HOME_NOBODY || get(d->home) != home ||
+                 get(d->home) != home ||
                  page_free_remote(&main_heap, &tc->record->step, d, off, word) != FREED))
-        free_slow(p);
+        free_slow(at_off(&main_heap, off));
+    else
+        remember_friend(tc, home, word);
+}
+
+/* Mostly many blocks of one other thread are freed in turn, and if that is one of this
+ * process nothing has to be asked: its pages are its own, whatever forks there were. */
+static __attribute__((noinline)) void free_remote(struct thread_cache *tc, struct slice *d,
+                                                  uint64_t off, uint64_t home)
+{
+    if (likely(home - tc->friend_off < sizeof(struct thread_record) && !main_heap.unusable))
+        page_free_within(&main_heap, &tc->record->step, d, off);
+    else if (home == HOME_NOBODY)
+        free_beside_legacies(tc, d, off);
+    else
+        free_foreign(tc, d, off, home);
 }
 
 /* To all appearances right: pushed without a question.  All else, also NULL,
@@ -242,10 +284,8 @@ EXPORT void free(void *p)
                     page_empty_slow(tc, d);
                 return;
             }
-            if (likely(home != HOME_NOBODY)) {
-                free_remote(tc, d, p);
-                return;
-            }
+            free_remote(tc, d, off, home);
+            return;
         }
     }
     free_slow(p);

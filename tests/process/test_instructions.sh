@@ -54,11 +54,22 @@ int main(int argc, char **argv) /* one thread makes them, another frees them */
 }
 C
 cc -O2 -pthread -o remote remote.c || exit 1
+echo '#include <stdlib.h>
+int main(void) { for (int i = 0; i < 20; i++) if (!malloc(64)) return 1; }' > leave.c
+cc -O0 -o leave leave.c || exit 1
 # One pair of malloc and free; a random one of 10,000 blocks freed for a new one; a block freed by another thread.
 costs a_malloc_and_free_of_64_bytes 77 20000 ./pair %N 64
 costs a_random_replacement_of_16_to_1024_bytes 140 20000 ./replace %N 16 1024
 costs a_random_replacement_of_16_to_4096_bytes 162 20000 ./replace %N 16 4096
 costs a_string_that_grows_through_all_classes 49500 300 ./strings %N
-# Of these some 22 for each block say in whose hands it is, for those who recover the dead.
-costs twenty_thousand_blocks_that_another_thread_frees 2900000 4 ./remote %N
+costs twenty_thousand_blocks_that_another_thread_frees 2170000 4 ./remote %N
+# A page with blocks of an ended member beside those of this one.
+export HSHM_SEGMENT=instructions
+LD_PRELOAD=$TEST_PRELOAD sleep 60 & keeper=$!
+until LD_PRELOAD=$TEST_PRELOAD ./pair 20 64 > /dev/null && [ -e /dev/shm/hshm1-$(id -u)-$HSHM_SEGMENT ]; do sleep 0.1; done
+LD_PRELOAD=$TEST_PRELOAD ./leave
+costs a_malloc_and_free_beside_what_an_ended_member_left 134 20000 ./pair %N 64
+kill $keeper
+wait $keeper
+rm -f /dev/shm/hshm1-*-$HSHM_SEGMENT
 exit $bad
