@@ -52,8 +52,11 @@ ALLOCATORS = [
     Allocator("ours-private", OURS),
     Allocator("ours-cold", OURS, segment="cold"),
     Allocator("ours-warm", OURS, env=RECLAIM, segment="warm", keeper_env=RECLAIM),
+    # The setting for trees of processes beside the default: for the cases that are such trees.
+    Allocator("ours-cold-reclaim", OURS, env=RECLAIM, segment="cold"),
     # The default policy beside the one the target names; on demand (--alloc), and in --set full.
     Allocator("ours-warm-keep", OURS, env=KEEP, segment="warm", keeper_env=RECLAIM),
 ]
-STANDARD = [a.name for a in ALLOCATORS if a.name != "ours-warm-keep"]
+TREES = "ours-cold-reclaim"
+STANDARD = [a.name for a in ALLOCATORS if a.name not in (TREES, "ours-warm-keep")]
 BASELINE = "jemalloc"

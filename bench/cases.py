@@ -24,6 +24,7 @@ class Case:
     helper: str = ""           # shell command beside it, not measured, without the preload: a client
     env: dict = dataclasses.field(default_factory=dict)
     same_output: bool = True   # its output must be equal under every allocator and in every round
+    tree: bool = False         # many short processes: shown with HSHM_EXIT=keep and with reclaim
     memory: bool = True        # False: peak memory means nothing here (processes of no size)
 
 
@@ -108,16 +109,17 @@ CASES = [
     cross("forks-2m", "forks {n} 2048", 5_000, memory=False),
     cross("forks-256m", "forks {n} 262144", 30, memory=False),
     # real programs on fixed input
-    real("bash", "bash {in}/subshells.sh", first=True),
+    real("bash", "bash {in}/subshells.sh", first=True, tree=True),
     real("python3", "/usr/bin/python3 {in}/work.py {in}/records.json 3",
          env={"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}, first=True),
     real("perl", "perl {in}/work.pl {in}/lines.txt 1", env={"PERL_HASH_SEED": "0"}),
     real("lua", "lua5.4 {in}/work.lua 3"),
     real("sqlite3", "sqlite3 :memory: '.read {in}/work.sql'", first=True),
-    real("gcc", "sh -c 'gcc -O2 -c {in}/work.c -o {tmp}/work.o && cksum <{tmp}/work.o'", first=True),
+    real("gcc", "sh -c 'gcc -O2 -c {in}/work.c -o {tmp}/work.o && cksum <{tmp}/work.o'", first=True,
+         tree=True),
     real("git", "sh -c 'git log --stat -p | cksum; git -c gc.reflogExpire=now repack -adfq; git gc -q; "
                 "git fsck --no-progress; git count-objects -v | grep -v size'",
-         prepare="cp -r {in}/repository.git {tmp}/r.git", env={"GIT_DIR": "{tmp}/r.git"}),
+         tree=True, prepare="cp -r {in}/repository.git {tmp}/r.git", env={"GIT_DIR": "{tmp}/r.git"}),
     # Without a preload redis would use the jemalloc it is linked with: see PRELOAD in allocators.py.
     real("redis", "redis-server --bind 127.0.0.1 --port {port} --save '' --appendonly no --dir {tmp}",
          n=60_000, helper=REDIS_CLIENT, same_output=False),
@@ -128,5 +130,5 @@ CASES = [
     real("gawk", "gawk '{{for(i=1;i<=NF;i++)c[$i]++; n[$1]=n[$1] $2}} END{{for(w in c)s+=c[w]*length(w); "
                  "for(w in n)t+=length(n[w]); print s,t}}' {in}/lines.txt"),
     real("bc", "bc -lq {in}/digits.bc"),
-    real("pipelines", "sh {in}/pipelines.sh {in}/tree"),
+    real("pipelines", "sh {in}/pipelines.sh {in}/tree", tree=True),
 ]

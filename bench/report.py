@@ -42,7 +42,8 @@ class Results:
         self.facts = [line[2:].strip() for line in lines if line.startswith("#")]
         self.rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
         runs = [row for row in self.rows if row["phase"] == "run"]
-        self.allocs = list(dict.fromkeys(sorted((row["alloc"] for row in runs), key=self.order)))
+        self.allocs = list(dict.fromkeys(sorted((row["alloc"] for row in runs
+                                                 if row["alloc"] != allocators.TREES), key=self.order)))
         self.cases = list(dict.fromkeys(row["case"] for row in runs))
         self.group = {row["case"]: row["group"] for row in runs}
         self.runs = {}
@@ -123,6 +124,21 @@ def per_case(r):
             row.append(f"**{median(times):.2f}** ({min(times):.2f}–{max(times):.2f}) / {show(memory)}")
         rows.append(row)
     return table(["case", "group", f"{BASE} ms", "MiB"] + r.allocs, rows)
+
+
+def trees(r):
+    """Trees of processes on a cold segment, under both settings of HSHM_EXIT."""
+    rows = []
+    for case in r.cases:
+        if not r.values(case, allocators.TREES, "cpu_ms"):
+            continue
+        row = [case]
+        for alloc in ("ours-cold", allocators.TREES):
+            for figure in FIGURES.values():
+                ratios = r.ratios(case, alloc, figure)
+                row.append(f"**{median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f})" if ratios else "–")
+        rows.append(row)
+    return table(["case", "keep: time", "memory", "reclaim: time", "memory"], rows) if rows else ""
 
 
 def absolute(r):
@@ -266,6 +282,8 @@ def main():
              f"## Every case: time ratio to {BASE}, median (min–max over the rounds) / memory ratio\n\n"
              + per_case(r)]
     for title, text in (
+            (f"Trees of processes, cold segment: ratios to {BASE} under HSHM_EXIT=keep, the default, which keeps "
+             "what each ended process had not freed, and under reclaim, the setting for such trees", trees(r)),
             ("CPU nanoseconds per operation, median (min–max), program start included", per_operation(r)),
             ("Memory given back when idle: peak → at the end, MiB", idle(r)),
             ("Segments: largest process's RSS / allocated blocks / peak of the tree, MiB", segments(r)),

@@ -298,9 +298,11 @@ def main():
                 if phase == "run":
                     seen.setdefault(row["alloc"], []).append(row["cpu_ms"])
 
-            runner.run_case(case, chosen, write)
+            columns = chosen + [a for a in allocators.ALLOCATORS if a.name == allocators.TREES and
+                                case.tree and "ours-cold" in (c.name for c in chosen)]
+            runner.run_case(case, columns, write)
             figures = "  ".join(f"{a.name} {sorted(seen[a.name])[len(seen[a.name]) // 2]:.0f}"
-                                for a in chosen)
+                                for a in columns)
             print(f"[{at}/{len(chosen_cases)} {time.monotonic() - began:4.0f} s] {case.name}: "
                   f"CPU ms {figures}", flush=True)
         file.write(f"# seconds in all: {time.monotonic() - began:.0f}\n")
