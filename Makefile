@@ -290,7 +290,6 @@ $(O)/flags: FORCE
 
 -include $(patsubst %.o,%.d,$(call objects,$(C_SRC))) $(patsubst %.c,$(O)/sites/%.d,$(CORE_SRC) tests/process/test_every_site.c) \
          $(patsubst %.c,$(O)/cut/%.d,$(CORE_SRC) $(GPU_CORE_SRC)) \
-         $(wildcard $(O)/sites/tests/*/*.d $(O)/cut/tests/*/*.d) \
          $(patsubst %.c,$(O)/fuzz/%.d,$(CORE_SRC) $(FUZZ_SRC)) $(patsubst %.c,$(O)/%.d,$(wildcard tests/fuzz/*.c))
 
 # ---- tests ------------------------------------------------------------------------------------
