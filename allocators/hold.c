@@ -8,7 +8,13 @@
 
 #include <fcntl.h>
 
+/* Looking takes at most a 16th of the time, however many there are. */
 #define LOOK_EVERY_NS UINT64_C(200000)
+#define LOOK_SHARE    16
+#define LOOK_MOST_NS  UINT64_C(20000000) /* a look that was slow by chance */
+/* What waits for holds is looked through again after this time, whatever we have seen:
+ * one may have begun and ended between two looks. */
+#define AGAIN_NS UINT64_C(1000000000)
 
 /* seg_hold.state: 1 | the number of the hold << 8.  The number makes a CAS to
  * 'free' mean this hold and not the next one in the same entry. */
@@ -40,26 +46,42 @@ static void hold_clear(struct heap *h, uint64_t i, uint64_t state)
         fetch_sub(holds_live, h->header->holds_live, 1);
 }
 
+/* Clears those that have ended.  Returns a number that tells the rest from another set. */
+static uint64_t holds_clear_ended(struct heap *h)
+{
+    uint64_t high = holds_high(h), rest = 0;
+    long fd = h->can_open && get(h->header->holds_live) ? os_open(h->path, O_RDWR, 0) : -1;
+    for (uint64_t i = 0; i < high; i++) {
+        uint64_t state = get(h->holds[i].state);
+        if (!hold_in_use(state))
+            continue;
+        if (fd >= 0 && !os_lock_held(fd, LOCK_HOLD(i)))
+            hold_clear(h, i, state);
+        else
+            rest += state * UINT64_C(0x9e3779b97f4a7c15) + i;
+    }
+    if (fd >= 0)
+        os_close(fd);
+    return rest;
+}
+
 bool hold_look(struct heap *h)
 {
     struct mine *m = h->mine;
     uint64_t now = os_boot_ns();
-    if (!h->shared || get(h->header->holds_live) == 0 || !h->can_open ||
-        now - m->holds_looked_ns < LOOK_EVERY_NS)
+    if (!h->shared || (m->holds_looked_ns && now - m->holds_looked_ns < m->holds_wait_ns))
         return m->holds_ended != 0;
+    uint64_t rest = holds_clear_ended(h), took = os_boot_ns() - now;
     m->holds_looked_ns = now;
-    long fd = os_open(h->path, O_RDWR, 0);
-    if (fd < 0)
-        return m->holds_ended != 0;
-    uint64_t high = holds_high(h);
-    for (uint64_t i = 0; i < high; i++) {
-        uint64_t state = get(h->holds[i].state);
-        if (hold_in_use(state) && !os_lock_held(fd, LOCK_HOLD(i)))
-            hold_clear(h, i, state);
+    m->holds_wait_ns = at_most(took * LOOK_SHARE, LOOK_MOST_NS);
+    if (m->holds_wait_ns < LOOK_EVERY_NS)
+        m->holds_wait_ns = LOOK_EVERY_NS;
+    if (rest != m->holds_rest || now - m->holds_counted_ns >= AGAIN_NS) {
+        m->holds_rest = rest;
+        m->holds_counted_ns = now;
+        __atomic_fetch_add(&m->holds_ended, 1, __ATOMIC_RELAXED);
     }
-    os_close(fd);
-    __atomic_fetch_add(&m->holds_ended, 1, __ATOMIC_RELAXED);
-    return true;
+    return m->holds_ended != 0;
 }
 
 /* ---- what waits for a hold -------------------------------------------------
@@ -221,8 +243,9 @@ void held_sweep(struct heap *h)
     if (unlikely(h->mine->hold_seq))
         holds_bound(h);
     struct page_list *held = &h->mine->held;
-    if (!held->head || !hold_look(h))
+    if (!held->head || !hold_look(h) || h->mine->held_seen == h->mine->holds_ended)
         return;
+    h->mine->held_seen = h->mine->holds_ended;
     for (uint32_t i = held->head, next; i; i = next) {
         struct slice *d = &h->slices[i];
         next = page_after(h, i);

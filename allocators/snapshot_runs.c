@@ -128,12 +128,9 @@ static bool table_add(struct heap *h, struct snapshot *s, uint64_t off, uint64_t
     return run_add(s, from, to - from, RUN_TABLE) && backed_each(h, s, from, to - from, data_count);
 }
 
-static bool chunk_hold(struct heap *h, struct snapshot *s, uint32_t c)
+static bool chunk_hold_blocks(struct heap *h, struct snapshot *s, uint32_t c)
 {
     struct slice *first = &h->slices[(size_t)c * CHUNK_SLICES];
-    s->bytes += DESCRIPTORS_BYTES;
-    if (!run_add(s, off_of(h, first), DESCRIPTORS_BYTES, RUN_DESCRIPTORS))
-        return false;
     if (word_state(get(h->chunks[c].word)) == CHUNK_HUGE)
         return slice_must_be_sound(h, first) && slice_hold(h, s, first, get(first->bytes));
     for (uint64_t used = ~own_get(h->chunks[c].free_slices); used; used &= used - 1) {
@@ -144,6 +141,20 @@ static bool chunk_hold(struct heap *h, struct snapshot *s, uint32_t c)
              !slice_hold(h, s, d, (uint64_t)get(d->span) << SLICE_SHIFT)))
             return false;
     }
+    return true;
+}
+
+static bool chunk_hold(struct heap *h, struct snapshot *s, uint32_t c)
+{
+    uint64_t before = s->run_count;
+    if (!run_add(s, off_of(h, &h->slices[(size_t)c * CHUNK_SLICES]), DESCRIPTORS_BYTES,
+                 RUN_DESCRIPTORS) ||
+        !chunk_hold_blocks(h, s, c))
+        return false;
+    if (s->run_count == before + 1) /* all of it waits for earlier holds: nothing to inherit */
+        s->run_count = before;
+    else
+        s->bytes += DESCRIPTORS_BYTES;
     return true;
 }
 

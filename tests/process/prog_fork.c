@@ -347,6 +347,64 @@ static void huge_blocks_freed_under_snapshots_give_their_memory_back(void)
     turn_over(HEAP / 2);
 }
 
+/* In /proc/self/status; of files only what is not the segment's. */
+static long private_kib(void)
+{
+    char line[256];
+    long kib = 0, part;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "RssAnon: %ld", &part) == 1)
+            kib += part;
+    if (status)
+        fclose(status);
+    return kib;
+}
+
+static long use_kib(void)
+{
+    return private_kib() + (getenv("SEGMENT_FILE") ? file_bytes() >> 10 : 0);
+}
+
+static size_t mixed(long i)
+{
+    return i % 1000 == 7 ? 1u << 20 : i % 100 == 3 ? 60000 : (size_t)(i % 600) + 16;
+}
+
+/* CHILDREN are forked one by one, and all live; in between HEAP_MIB are freed and made anew, a
+ * block at a time.  Says the most that this process had. */
+static void children_live_while_the_heap_turns_over(void)
+{
+    long heap = atol(getenv("HEAP_MIB")) << 20, count = 0, most = 0, children = 0;
+    long forks = atol(getenv("CHILDREN"));
+    for (long bytes = 0; bytes < heap; count++)
+        bytes += (long)mixed(count);
+    char **all = calloc((size_t)count, sizeof *all);
+    pid_t *pids = calloc((size_t)forks, sizeof *pids);
+    for (long i = 0; i < count; i++)
+        memset(all[i] = malloc(mixed(i)), 1, mixed(i));
+    for (; children < forks; children++) {
+        pids[children] = fork();
+        if (pids[children] == 0) {
+            pause();
+            _exit(0);
+        }
+        expect(pids[children] > 0);
+        for (long i = 0; i < count; i++) {
+            expect(all[i][0] == (char)(children + 1));
+            free(all[i]);
+            memset(all[i] = malloc(mixed(i)), (char)(children + 2), mixed(i));
+        }
+        long kib = use_kib();
+        most = kib > most ? kib : most;
+    }
+    while (children-- > 0) {
+        kill(pids[children], SIGKILL);
+        waitpid(pids[children], NULL, 0);
+    }
+    printf("%ld\n", most);
+}
+
 /* No descriptor is to be had, as after setuid() or chroot() or in a sandbox: the child's place
  * cannot be locked.  It has its own copy all the same, and blocks of its own. */
 static void who_cannot_open_the_file_any_more_may_fork(void)
@@ -411,6 +469,7 @@ static const struct check checks[] = {
     CHECK(small_blocks_freed_under_snapshots_give_their_memory_back),
     CHECK(large_blocks_freed_under_snapshots_give_their_memory_back),
     CHECK(huge_blocks_freed_under_snapshots_give_their_memory_back),
+    CHECK(children_live_while_the_heap_turns_over),
     CHECK(who_cannot_open_the_file_any_more_may_fork),
 };
 

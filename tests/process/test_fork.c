@@ -41,7 +41,8 @@
  *                                            thousands_of_forks_without_allocating
  *   the parent gone first                    a_parent_may_be_gone_before_its_child,
  *                                            a_daemon_has_one_heap
- *   what is freed under living children      *_blocks_freed_under_snapshots_give_their_memory_back
+ *   what is freed under living children      *_blocks_freed_under_snapshots_give_their_memory_back,
+ *                                            children_live_while_the_heap_turns_over
  *   a stopped child                          with_a_stopped_child, killed_or_stopped_*
  *   parent or child killed                   killed_or_stopped_at_any_moment_*,
  *                                            test_every_call, test_every_instruction
@@ -80,6 +81,22 @@ static void assert_said(struct outcome o, const char *words)
 #define FORK_WAY(check)     FORK_SAYS("prog_fork_ways", check, "", NULL)
 #define FORK_MAPPED(check)  FORK_SAYS("prog_fork_mapped", check, "", NULL)
 #define FORK_MEMBERS(check) FORK_SAYS("prog_fork_members", check, "HSHM_WARM=0", NULL)
+
+/* What the parent has at most beside what it has under glibc; 200 children of 32 MiB in the long
+ * form. */
+Test(fork, children_live_while_the_heap_turns_over, .timeout = 1000)
+{
+    const char *settings = scale() > 1 ? "CHILDREN=200 HEAP_MIB=32" : "CHILDREN=25 HEAP_MIB=8";
+    const char *check = "children_live_while_the_heap_turns_over";
+    struct outcome plain = shell("env %s timeout 900 $BIN/prog_fork %s", settings, check);
+    cr_assert_eq(plain.status, 0, "without us: %s", plain.err);
+    long theirs = atol(plain.out);
+    struct outcome o = in_a_segment(settings, "prog_fork", check);
+    assert_said(o, NULL);
+    cr_log_info("%s: %ld KiB, under glibc %ld KiB\n", settings, atol(o.out), theirs);
+    cr_assert(theirs > 0 && atol(o.out) <= 2 * theirs, "%s: %ld KiB, under glibc %ld KiB", settings,
+              atol(o.out), theirs);
+}
 
 /* A thousand of each in the long form. */
 static void one_of_them_dies(const char *name, const char *settings)
