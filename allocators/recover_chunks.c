@@ -15,8 +15,8 @@
  * the marks of those that any list has are cleared.  Lists are not changed, so
  * whoever dies here is simply followed by one who starts over. */
 
-/* With HSHM_EXIT=reclaim only what has a name or changes hands stays, and what
- * others are freeing just now. */
+/* With HSHM_EXIT=reclaim only what has a name or changes hands stays, what others are
+ * freeing just now, and what members who keep had left in a page that was adopted. */
 static void page_mark_registered(struct heap *h, struct dead *dead, struct slice *d)
 {
     struct kept *kept = &h->kept[slice_index(h, d)];
@@ -24,7 +24,7 @@ static void page_mark_registered(struct heap *h, struct dead *dead, struct slice
     put(page_owner, d->home, HOME_NOBODY);
     put(kept_former, kept->former, dead->id);
     for (uint32_t i = 0; i < PAGE_BLOCKS_MAX / 64; i++) {
-        uint64_t bits = 0;
+        uint64_t bits = get(d->flags) & PAGE_KEPT ? get(kept->bits[i]) : 0;
         for (uint32_t n = 0; n < 64 && i * 64 + n < capacity; n++) {
             uint64_t off = slice_off(h, d) + (i * 64 + n) * (uint64_t)class_bytes(get(d->cls));
             bits |= (uint64_t)block_is_registered(h, d, off) << n;
@@ -34,6 +34,15 @@ static void page_mark_registered(struct heap *h, struct dead *dead, struct slice
     }
     put_release(page_flags, d->flags,
                 (uint8_t)((get(d->flags) & (PAGE_EMPTY | PAGE_CHECKED)) | PAGE_KEPT));
+}
+
+/* A page that the dead one had adopted: the marks that it has are those of members who keep.
+ * What has been freed and not merged is unmarked with the lists. */
+static void page_mark_legacies(struct slice *d)
+{
+    put(page_owner, d->home, HOME_NOBODY);
+    put_release(page_flags, d->flags,
+                (uint8_t)((get(d->flags) & (PAGE_EMPTY | PAGE_CHECKED | PAGE_BITS)) | PAGE_KEPT));
 }
 
 static void page_mark_empty(struct slice *d)
@@ -137,10 +146,8 @@ static bool page_settle(struct heap *h, struct dead *dead, struct slice *d)
 {
     if (get(d->flags) & PAGE_EMPTY)
         goto empty;
-    if (!dead->reclaim) { /* else nothing else is marked but what stays */
-        list_unmark(h, dead, get(d->taken));
-        list_unmark(h, dead, remote_head(get_acquire(d->remote)));
-    }
+    list_unmark(h, dead, get(d->taken));
+    list_unmark(h, dead, remote_head(get_acquire(d->remote)));
     if (bits_are_clear(h, d))
         goto empty;
     page_orphan(dead, d, (uint8_t)((get(d->flags) & PAGE_CHECKED) | PAGE_KEPT | PAGE_BITS));
@@ -153,8 +160,8 @@ empty:
 static bool large_recover(struct heap *h, struct dead *dead, struct slice *d)
 {
     uint64_t stamp = get_acquire(d->remote);
-    if ((stamp & 0xff) == LARGE_LIVE &&
-        (!dead->reclaim || block_is_registered(h, d, slice_off(h, d))))
+    bool goes = dead->reclaim && owner_member(get(d->owner)) == dead->id;
+    if ((stamp & 0xff) == LARGE_LIVE && (!goes || block_is_registered(h, d, slice_off(h, d))))
         return true;
     put_release(large_freed, d->remote, (stamp & ~UINT64_C(0xff)) | LARGE_FREED);
     return false;
@@ -309,6 +316,8 @@ static bool page_mark(struct heap *h, struct dead *dead, struct slice *d, void *
         page_mark_used(h, dead, d);
     else if (get(d->registered))
         page_mark_registered(h, dead, d);
+    else if (get(d->flags) & PAGE_KEPT)
+        page_mark_legacies(d);
     else
         page_mark_empty(d);
     return true;

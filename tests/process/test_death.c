@@ -57,6 +57,35 @@ Test(death, blocks_of_a_killed_member_stay_readable_and_can_be_freed)
     cr_assert_neq(access(segment_file("keep"), F_OK), 0);
 }
 
+/* Each member's setting is for what it made itself: c takes over what a left, and goes. */
+Test(death, what_was_kept_stays_when_an_adopter_that_reclaims_dies)
+{
+    const unsigned sizes[] = { 16, 1000, 30000, 100000 };
+    uint64_t at[4];
+    struct puppet b = puppet_start("mixed", ""), a = puppet_start("mixed", "HSHM_EXIT=keep");
+    for (int i = 0; i < 4; i++) {
+        at[i] = ask(&a, "m %u", sizes[i]);
+        ask(&a, "w %#lx %u %d", at[i], sizes[i], 40 + i);
+    }
+    ask(&a, "q 1");
+    puppet_wait(&a);
+    struct puppet c = puppet_start("mixed", "HSHM_EXIT=reclaim");
+    for (int i = 0; i < 4; i++)
+        ask(&c, "n 20 %u", sizes[i]);
+    cr_assert_eq(segment_pages("mixed", CHUNK_ORPHAN), 0, "c has taken over what a left");
+    ask(&c, "q 1");
+    puppet_wait(&c);
+    struct puppet d = puppet_start("mixed", "");
+    for (int i = 0; i < 4; i++)
+        ask(&d, "n 50 %u", sizes[i]);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(ask(&b, "v %#lx %u %d", at[i], sizes[i], 40 + i), 1, "block of %u", sizes[i]);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(ask(&b, "f %#lx", at[i]), 1, "%s", puppet_said(&b));
+    cr_assert_eq(puppet_quit(&d), 0, "%s", puppet_said(&d));
+    cr_assert_eq(puppet_quit(&b), 0, "%s", puppet_said(&b));
+}
+
 Test(death, free_memory_of_a_killed_member_is_adopted)
 {
     struct puppet a = puppet_start("adopt", ""), b = puppet_start("adopt", "");
