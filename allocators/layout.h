@@ -52,7 +52,8 @@
 
 /* Where segments are mapped.  Free in every program we have looked at: above
  * V8's maps, below PIE executables, outside what ASan and valgrind take.
- * ThreadSanitizer allows only little there. */
+ * ThreadSanitizer allows only little there.  Private heaps have the end of it for
+ * themselves: a program that has one can join every segment. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define UNDER_TSAN 1
@@ -61,13 +62,15 @@
 #define UNDER_TSAN 1
 #endif
 #ifdef UNDER_TSAN
-#define BASE_LOW   UINT64_C(0x550000000000)
-#define BASE_HIGH  UINT64_C(0x555000000000)
-#define WINDOW_MAX (UINT64_C(1) << 36)
+#define BASE_LOW     UINT64_C(0x550000000000)
+#define BASE_PRIVATE UINT64_C(0x554000000000)
+#define BASE_HIGH    UINT64_C(0x555000000000)
+#define WINDOW_MAX   (UINT64_C(1) << 36)
 #else
-#define BASE_LOW   UINT64_C(0x480000000000)
-#define BASE_HIGH  UINT64_C(0x540000000000)
-#define WINDOW_MAX (UINT64_C(1) << 40)
+#define BASE_LOW     UINT64_C(0x480000000000)
+#define BASE_PRIVATE UINT64_C(0x520000000000)
+#define BASE_HIGH    UINT64_C(0x540000000000)
+#define WINDOW_MAX   (UINT64_C(1) << 40)
 #endif
 
 #define AT(type, field, offset)                                                                    \

@@ -183,11 +183,12 @@ bool segment_at(uint64_t address, char *name, size_t size)
     return dash && append(name, 0, size, dash + 1) < size;
 }
 
-static uint64_t base_choose(uint64_t window)
+static uint64_t base_choose(uint64_t window, bool shared)
 {
-    uint64_t random;
+    uint64_t random, low = shared ? BASE_LOW : BASE_PRIVATE;
+    uint64_t room = shared ? BASE_PRIVATE - BASE_LOW : BASE_HIGH - BASE_PRIVATE;
     os_random(&random, sizeof random);
-    return BASE_LOW + random % ((BASE_HIGH - BASE_LOW) / window) * window;
+    return low + random % (room / window) * window;
 }
 
 static uint64_t window_for(uint64_t limit)
@@ -229,7 +230,7 @@ static uint64_t window_map(long fd, uint64_t *window, bool shared, long *why)
 {
     for (; *window >= WINDOW_MIN; *window /= 2)
         for (unsigned i = 0; i < TRIES; i++) {
-            uint64_t base = base_choose(*window);
+            uint64_t base = base_choose(*window, shared);
             if (shared && i < TRIES / 2 && base_is_taken(base, *window))
                 continue;
             long rc = fd >= 0 ? os_truncate(fd, *window) : 0;

@@ -171,6 +171,40 @@ static void many_made_in_a_race_are_all_open_at_once(void)
     }
 }
 
+/* Those who join have no choice of addresses: what they have themselves must not be there. */
+static void a_newcomer_can_join_every_segment(void)
+{
+    hshm_segment *made[80];
+    char program[256], text[16];
+    hshm_attr_t attr = HSHM_ATTR_INIT;
+    attr.size = 64 * MIB;
+    attr.flags = HSHM_CREATE | HSHM_EXCLUSIVE;
+    for (int i = 0; i < 80; i++) {
+        snprintf(segment_name, sizeof segment_name, "names-join-%d-%d", (int)getpid(), i);
+        expect(hshm_open(segment_name, &attr, &made[i]) == 0);
+    }
+    snprintf(text, sizeof text, "%d", (int)getpid());
+    program[readlink("/proc/self/exe", program, sizeof program - 1)] = '\0';
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl(program, program, "joins", text, NULL);
+        _exit(127);
+    }
+    ends_well(pid);
+    for (int i = 0; i < 80; i++)
+        expect(hshm_close(made[i]) == 0);
+}
+
+static void joins(const char *maker)
+{
+    hshm_attr_t attr = HSHM_ATTR_INIT;
+    hshm_segment *s;
+    for (int i = 0; i < 80; i++) {
+        snprintf(segment_name, sizeof segment_name, "names-join-%s-%d", maker, i);
+        expect(hshm_open(segment_name, &attr, &s) == 0);
+    }
+}
+
 static void read_only_finds_and_writes_nothing(void)
 {
     hshm_segment *s = open_with(64 * MIB, 0);
@@ -598,6 +632,7 @@ static const struct check checks[] = {
     CHECK(exclusive_means_that_nobody_else_has_made_it),
     CHECK(a_joiner_waits_until_the_segment_is_there),
     CHECK(many_made_in_a_race_are_all_open_at_once),
+    CHECK(a_newcomer_can_join_every_segment),
     CHECK(read_only_finds_and_writes_nothing),
     CHECK(segments_are_listed),
     CHECK(members_that_are_killed_leave_the_others_running),
@@ -619,9 +654,9 @@ static const struct check checks[] = {
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "reads") == 0) {
-        reads(argv[2]);
-        return 0;
-    }
+    if (argc == 3 && strcmp(argv[1], "reads") == 0)
+        return reads(argv[2]), 0;
+    if (argc == 3 && strcmp(argv[1], "joins") == 0)
+        return joins(argv[2]), 0;
     return argc == 2 ? run_check(checks, sizeof checks / sizeof *checks, argv[1]) : 2;
 }

@@ -87,6 +87,11 @@ Test(api, a_block_of_malloc_is_known_at_once)
     assert_ran(run("", "prog_api a_block_of_malloc_is_known_at_once"));
 }
 
+Test(api, a_newcomer_with_a_private_heap_can_join_every_segment)
+{
+    assert_ran(run("", "prog_api a_newcomer_can_join_every_segment"));
+}
+
 /* A symbol that goes away or changes breaks programs that are linked already: this list only
  * grows, and a new version of the map begins with each release that adds to it. */
 Test(api, exports_are_those_that_were_promised)
