@@ -13,7 +13,7 @@
 # make gpu-check        GPU segments on a real card                     (T=g03: only those matching)
 # make bench            the first table of benchmarks; bench-quick: minutes; bench-full: all of them
 # make deps             install what tests and benches need on Debian     (SET=demo|check|full)
-# make install          and uninstall; PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib
+# make install          and uninstall; PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib PYDIR=
 # make docs             write the generated parts of the documents anew; docs-check: up to date?
 # make style            clang-format, clang-tidy, cppcheck, include directions (layers)
 # make format           write the sources as clang-format wants them
@@ -29,6 +29,8 @@ BINDIR  ?= $(PREFIX)/bin
 INCDIR  ?= $(PREFIX)/include
 MANDIR  ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share
+PYDIR   ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/python3,$(PREFIX)/lib/$(shell /usr/bin/python3 -c \
+             'import sys; print("python%d.%d" % sys.version_info[:2])'))/dist-packages
 DESTDIR ?=
 
 SET ?= check
@@ -400,6 +402,7 @@ docs-check: all
 
 # packaging/completions: hshm.bash, _hshm (zsh), hshm.fish
 MAN_PAGES := $(wildcard docs/man/*.[1-8])
+PY_FILES  := $(notdir $(wildcard bindings/python/hshm/*.py))
 HEADERS   := $(patsubst include/%,%,$(wildcard include/*.h include/*.hpp include/hshm/*.h include/hshm/*.hpp))
 BASH_COMP := $(wildcard packaging/completions/hshm.bash)
 ZSH_COMP  := $(wildcard packaging/completions/_hshm)
@@ -410,7 +413,7 @@ D          = $(DESTDIR)
 INSTALLED := $(addprefix $(LIBDIR)/,libhshm_preload.so.$(VERSION) $(SONAME) libhshm_preload.so \
     libhshm.so.$(VERSION) $(API_SONAME) libhshm.so libhshm.a pkgconfig/hshm.pc \
     $(DEBUG).$(VERSION) $(DEBUG).0 $(DEBUG) cmake/hshm/hshmConfig.cmake cmake/hshm/hshmConfigVersion.cmake) \
-  $(DATADIR)/hshm/hshm.schema.json \
+  $(DATADIR)/hshm/hshm.schema.json $(addprefix $(PYDIR)/hshm/,$(PY_FILES)) \
   $(BINDIR)/hshm $(addprefix $(INCDIR)/,$(HEADERS)) \
   $(foreach m,$(MAN_PAGES),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
   $(if $(BASH_COMP),$(DATADIR)/bash-completion/completions/hshm) \
@@ -431,6 +434,7 @@ install: all
 	@if [ -f $(B)/$(DEBUG) ]; then $(put) 755 $(B)/$(DEBUG) $(D)$(LIBDIR)/$(DEBUG).$(VERSION); \
 	  ln -sf $(DEBUG).$(VERSION) $(D)$(LIBDIR)/$(DEBUG).0; ln -sf $(DEBUG).0 $(D)$(LIBDIR)/$(DEBUG); fi
 	$(put) 644 docs/hshm.schema.json $(D)$(DATADIR)/hshm/hshm.schema.json
+	@for f in $(PY_FILES); do $(put) 644 bindings/python/hshm/$$f $(D)$(PYDIR)/hshm/$$f || exit 1; done
 	@mkdir -p $(D)$(LIBDIR)/cmake/hshm
 	@for f in hshmConfig hshmConfigVersion; do \
 	  sed 's|@LIBDIR@|$(LIBDIR)|; s|@BINDIR@|$(BINDIR)|; s|@INCDIR@|$(INCDIR)|; s|@VERSION@|$(VERSION)|' \
@@ -450,7 +454,8 @@ install: all
 
 uninstall:
 	rm -f $(addprefix $(D),$(INSTALLED))
-	@rmdir $(D)$(LIBDIR)/cmake/hshm $(D)$(LIBDIR)/cmake $(D)$(DATADIR)/hshm 2>/dev/null || true
+	@rm -rf $(D)$(PYDIR)/hshm/__pycache__
+	@rmdir $(D)$(PYDIR)/hshm $(D)$(LIBDIR)/cmake/hshm $(D)$(LIBDIR)/cmake $(D)$(DATADIR)/hshm 2>/dev/null || true
 	@$(if $(DESTDIR),:,$(ldconfig))
 
 # The source of the package is what git knows, so that nothing of a build gets in.

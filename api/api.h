@@ -35,6 +35,8 @@ struct hshm_segment *segment_of_index(uint32_t index);
 struct hshm_segment *segment_at_base(uint32_t base);
 /* After a fork the child joins anew.  False: it cannot. */
 bool segment_is_ours(struct hshm_segment *segment);
+/* References and blocks of members that have died are given back, if it is time to look. */
+void segment_without_the_dead(struct hshm_segment *segment);
 /* Of the preload; NULL: there is none, or of another release. */
 const struct heap_table *preload_table(void);
 

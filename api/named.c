@@ -1,5 +1,4 @@
 #include "allocators/names.h"
-#include "allocators/recover.h"
 #include "api/api.h"
 
 #include <errno.h>
@@ -217,8 +216,7 @@ API int hshm_name_info(hshm_segment *segment, const char *name, hshm_name_t *inf
         return hshm_error();
     if (!name || !info || info->struct_size < sizeof *info)
         return fail(HSHM_EINVAL, "hshm_name_info: a name, and struct_size");
-    if (!s->heap->read_only && segment_is_ours(s))
-        recover_sometimes(s->heap); /* references of the dead are none */
+    segment_without_the_dead(s);
     long rc = name_find(s->heap, name, 0, 0, NULL, &found);
     if (rc < 0)
         return fail_core(rc, name);
@@ -264,6 +262,7 @@ API int hshm_names(hshm_segment *segment,
     struct hshm_segment *s = segment_get(segment);
     if (!s)
         return -1;
+    segment_without_the_dead(s);
     struct names names = { s->heap, each, context, 0 };
     names_each(s->heap, names_one, &names);
     return names.rc;

@@ -446,6 +446,12 @@ bool segment_is_ours(struct hshm_segment *s)
     return s->heap == &s->own && rejoin(s);
 }
 
+void segment_without_the_dead(struct hshm_segment *s)
+{
+    if (!s->heap->read_only && segment_is_ours(s))
+        recover_sometimes(s->heap);
+}
+
 /* ---- looking and removing ------------------------------------------------------------------------ */
 
 API int hshm_remove(const char *name)

@@ -60,6 +60,7 @@ API int hshm_stats(hshm_segment *segment, hshm_stats_t *stats)
         return fail(HSHM_EINVAL, "hshm_stats: struct_size is not set");
     if (!s->heap->shared)
         return fail(HSHM_EINVAL, "hshm_stats: a private heap; see mallinfo2(3)");
+    segment_without_the_dead(s);
     struct stats *found = os_map(round_up(sizeof *found, OS_PAGE), false);
     if (!found)
         return fail(HSHM_ENOMEM, "hshm_stats: no memory");

@@ -52,6 +52,7 @@ lintian                   full   lintian      looks at the packages
 debootstrap               full   debootstrap  tries the packages in a clean tree
 tmux                      check  tmux         tests that read the screen, program test
 python3-jsonschema        check  -            tests of JSON
+python3-numpy             check  -            tests of the Python package
 python3-prometheus-client check  -            tests of metrics
 zsh                       check  zsh          tests of completions
 fish                      check  fish         tests of completions

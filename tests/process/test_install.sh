@@ -47,6 +47,9 @@ check it_holds_the_libraries_the_command_the_headers_and_the_manual \
     sh -c 'for f in lib/libhshm_preload.so lib/libhshm_preload.so.0 lib/libhshm.so lib/libhshm.so.0 lib/libhshm.a bin/hshm \
         include/hshm.h include/hshm.hpp lib/pkgconfig/hshm.pc share/man/man1/hshm.1 share/man/man7/libhshm_preload.7; do
         grep -qx "./usr/$f" files || { echo no $f; exit 1; }; done'
+check the_python_package_is_where_python3_looks \
+    env LD_LIBRARY_PATH="$PWD/root/usr/lib" PYTHONPATH="$PWD/root/usr/lib/python3/dist-packages" PYTHONDONTWRITEBYTECODE=1 \
+    /usr/bin/python3 -c "import hshm; s = hshm.Segment('install-$$'); s.create('x', 10)[3] = 1; assert s.find('x')[3] == 1"
 if command -v pkg-config > /dev/null; then
     preload=$(PKG_CONFIG_PATH=root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR= pkg-config --variable=preload hshm)
     check pkg_config_tells_where_the_preload_is test "$preload" = /usr/lib/libhshm_preload.so
