@@ -15,8 +15,10 @@
 #define BROKEN 0
 #endif
 
+#ifndef FREERS
 #define FREERS 3
-#ifndef DEATHS
+#endif
+#ifndef DEATHS /* with three freers, too: long */
 #define DEATHS 0
 #endif
 mtype = { NONE, MINE, LINKED }
@@ -94,7 +96,9 @@ inline answer()
 #if BROKEN != 1
     look(0);
     look(1); /* one record after the other */
+#if FREERS > 2
     look(2);
+#endif
 #endif
     if :: remote -> lost = false; listed = true :: else fi; /* the others are the owner's own */
     if :: taken || own -> lost = false; listed = true :: else fi;
@@ -112,7 +116,11 @@ inline answer()
 
 byte next = 1;
 #define at_end(i) (next <= i || state[i] == 2 || state[i] == 4)
+#if FREERS > 2
 #define quiet (at_end(0) && at_end(1) && at_end(2))
+#else
+#define quiet (at_end(0) && at_end(1))
+#endif
 
 active proctype owner()
 {

@@ -45,8 +45,9 @@ static void check(const struct load *b)
 
 static size_t some_size(unsigned *seed)
 {
-    unsigned kind = (unsigned)rand_r(seed) % 1000;
-    size_t max = kind < 900 ? 600 : kind < 980 ? 20000 : kind < 999 ? 200000 : 5000000;
+    /* What is left of 10,000 killed ones has to have room: large blocks are made often and kept rarely. */
+    unsigned kind = (unsigned)rand_r(seed) % 10000;
+    size_t max = kind < 9790 ? 600 : kind < 9990 ? 20000 : kind < 9999 ? 200000 : 5000000;
     return sizeof(struct load) + (size_t)rand_r(seed) % max;
 }
 
