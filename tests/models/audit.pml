@@ -8,6 +8,8 @@
  *   A1  the block is never on two lists, nor on one while somebody has it
  *   A2  when all is quiet it is on a list, or somebody who lives has it
  *
+ * ALSO: -DFREERS=2 -DDEATHS=1
+ *
  * BROKEN=1: the owner does not look whose hands have the block; =2: the question
  * is taken off after it was answered; =3: where somebody has the block in hand it is dropped.
  */
