@@ -84,6 +84,12 @@ static uint64_t look_group(const struct heap *h)
     return left;
 }
 
+uint64_t room_of_group(const struct heap *h)
+{
+    uint64_t left = look_group(h);
+    return left == UINT64_MAX ? left : left > GROUP_SPARE ? left - GROUP_SPARE : 0;
+}
+
 void room_look(struct heap *h, struct room *room)
 {
     *room = (struct room){ .group = look_group(h) };

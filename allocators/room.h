@@ -14,6 +14,8 @@ struct room {
     uint64_t file_bytes;       /* size of the segment's file; 0: it cannot be reached */
 };
 void room_look(struct heap *h, struct room *room);
+/* Bytes that the memory cgroup allows, less what is left for others; UINT64_MAX: all. */
+uint64_t room_of_group(const struct heap *h);
 
 /* May the segment grow by 'pages', which are in the ledger already (in all: 'charged')? */
 bool room_is_enough(struct heap *h, uint64_t pages, uint64_t charged);

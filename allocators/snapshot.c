@@ -2,6 +2,7 @@
 #include "allocators/adopt.h"
 #include "allocators/hold.h"
 #include "allocators/recover.h"
+#include "allocators/room.h"
 #include "allocators/thread_cache.h"
 
 #include <errno.h>
@@ -21,11 +22,13 @@ static void stop_caches(struct heap *h, uint32_t seq)
         cache_stop(tc);
 }
 
-static bool room_for(struct snapshot *s)
+/* A small copy asks nobody: most processes are short and small. */
+static bool room_for(const struct heap *h, const struct snapshot *s)
 {
     if (s->want.most && s->bytes > s->want.most)
         return false;
-    return s->bytes < (UINT64_C(16) << 20) || s->bytes < os_ram_available();
+    return s->bytes < (UINT64_C(16) << 20) ||
+           (s->bytes < os_ram_available() && s->bytes < room_of_group(h));
 }
 
 static bool collect(struct heap *h, struct snapshot *s)
@@ -64,7 +67,7 @@ static enum snapshot_refusal cover(struct heap *h, struct snapshot *s)
         return REFUSED_MAPPED;
     if (s->seq)
         put(hold_facts, h->holds[s->hold_index].bytes, s->bytes);
-    if (!room_for(s) || !copy_make(h, s))
+    if (!room_for(h, s) || !copy_make(h, s))
         return REFUSED_ROOM;
     for (unsigned i = 0; i < POOLS; i++)
         if (&h->mine->pools[i] != s->pool) {

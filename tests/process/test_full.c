@@ -448,6 +448,23 @@ Test(full, a_full_memory_cgroup_is_ENOMEM)
     cr_expect_eq(rmdir(dir), 0);
 }
 
+/* The copy would not fit: the kernel would kill it. */
+Test(full, a_fork_that_its_cgroup_has_no_room_for_is_ENOMEM)
+{
+    char dir[300];
+    if (!group_make(dir, sizeof dir, "60000000"))
+        cr_skip_test("may not make a memory cgroup");
+    struct puppet a = start_in(dir, "groupfork", "HSHM_SIZE=400M");
+    cr_assert_eq(ask(&a, "n 350 100000"), 350, "%s", puppet_said(&a));
+    cr_assert_eq(ask(&a, "k"), UINT64_MAX, "fork() says -1");
+    cr_assert_eq(ask(&a, "s"), 1, "it was killed: %s", puppet_said(&a));
+    cr_assert_not_null(strstr(puppet_said(&a), "fork refused: no room"), "%s", puppet_said(&a));
+    cr_assert_eq(ask(&a, "d"), 1);
+    cr_assert_eq(puppet_quit(&a), 0);
+    sleep_ms(50);
+    cr_expect_eq(rmdir(dir), 0);
+}
+
 /* What it takes beside the heap is not ours to limit: the kernel kills it, and only it. */
 Test(full, members_outlive_one_that_its_cgroup_kills)
 {
