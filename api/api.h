@@ -8,6 +8,8 @@
 #include "allocators/segment.h"
 #include "include/hshm.h"
 
+#include <time.h>
+
 #define API           __attribute__((visibility("default")))
 #define SEGMENTS_MAX  256
 #define SEGMENT_SHIFT 26 /* windows are multiples of 64 MiB and lie at multiples of their size */
@@ -39,6 +41,11 @@ bool segment_is_ours(struct hshm_segment *segment);
 void segment_without_the_dead(struct hshm_segment *segment);
 /* Of the preload; NULL: there is none, or of another release. */
 const struct heap_table *preload_table(void);
+
+/* ---- sync.c ------------------------------------------------------------------------------ */
+
+/* By CLOCK_MONOTONIC. */
+struct timespec time_from_now(int wait_ms);
 
 /* ---- threads.c --------------------------------------------------------------------------- */
 

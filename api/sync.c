@@ -33,7 +33,7 @@ API int hshm_mutex_init(hshm_mutex_t *mutex)
     return rc ? fail(HSHM_ESYSTEM, "hshm_mutex_init: error %d", rc) : 0;
 }
 
-static struct timespec from_now(int wait_ms)
+struct timespec time_from_now(int wait_ms)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -48,7 +48,7 @@ static struct timespec from_now(int wait_ms)
 
 API int hshm_mutex_lock(hshm_mutex_t *mutex, int wait_ms)
 {
-    struct timespec until = from_now(wait_ms < 0 ? 0 : wait_ms);
+    struct timespec until = time_from_now(wait_ms < 0 ? 0 : wait_ms);
     pthread_mutex_t *m = mutex_of(mutex);
     int rc = wait_ms < 0    ? pthread_mutex_lock(m)
              : wait_ms == 0 ? pthread_mutex_trylock(m)
@@ -90,7 +90,7 @@ API void hshm_event_signal(hshm_event_t *event)
 
 API int hshm_event_wait(hshm_event_t *event, uint32_t seen, int wait_ms)
 {
-    struct timespec until = from_now(wait_ms < 0 ? 0 : wait_ms);
+    struct timespec until = time_from_now(wait_ms < 0 ? 0 : wait_ms);
     int rc = 0;
     if (hshm_event_count(event) != seen)
         return 0;

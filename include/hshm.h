@@ -333,6 +333,20 @@ int hshm_mutex_init(hshm_mutex_t *mutex);
 int hshm_mutex_lock(hshm_mutex_t *mutex, int wait_ms);
 int hshm_mutex_unlock(hshm_mutex_t *mutex);
 
+/* Up to 32 readers at once, or one writer, for whom new readers wait.  Who dies holding it frees it:
+ * after a reader's death nothing is told, after a writer's all who get it are told EOWNERDEAD (and have
+ * it) until a writer has had it.  EAGAIN: the time is over.  EPERM: unlock by who has it not.  EBUSY:
+ * this thread has it already.  Not recursive: a reader that reads again may wait for a writer that waits
+ * for it.  2 KiB. */
+typedef struct hshm_rwlock {
+    uint64_t opaque[266];
+} hshm_rwlock_t;
+/* Once, before others can see it. */
+int hshm_rwlock_init(hshm_rwlock_t *lock);
+int hshm_rwlock_read(hshm_rwlock_t *lock, int wait_ms);
+int hshm_rwlock_write(hshm_rwlock_t *lock, int wait_ms);
+int hshm_rwlock_unlock(hshm_rwlock_t *lock);
+
 /* A count that grows, and those who wait for it to.  Zeroed memory is an event that has not
  * happened.  Nobody owns it: a death leaves it as it is.  signal is safe in signal handlers. */
 typedef struct hshm_event {

@@ -189,6 +189,134 @@ static void a_mutex_excludes_and_outlives_its_owner(void)
     hshm_close(s);
 }
 
+/* Readers see two numbers that are always equal; writers change both. */
+struct guarded {
+    hshm_rwlock_t lock;
+    long one, other;
+    int inside, most, stop;
+};
+
+static void reads_until_stopped(struct guarded *g)
+{
+    while (!__atomic_load_n(&g->stop, __ATOMIC_RELAXED)) {
+        int rc = hshm_rwlock_read(&g->lock, -1);
+        expect(rc == 0 || rc == HSHM_EOWNERDEAD);
+        int inside = __atomic_add_fetch(&g->inside, 1, __ATOMIC_SEQ_CST);
+        if (inside > __atomic_load_n(&g->most, __ATOMIC_SEQ_CST))
+            __atomic_store_n(&g->most, inside, __ATOMIC_SEQ_CST);
+        expect(rc || g->one == g->other);
+        usleep(100);
+        expect(rc || g->one == g->other);
+        __atomic_sub_fetch(&g->inside, 1, __ATOMIC_SEQ_CST);
+        expect(hshm_rwlock_unlock(&g->lock) == 0);
+    }
+}
+
+static void writes(struct guarded *g, int times)
+{
+    for (int i = 0; i < times; i++) {
+        int rc = hshm_rwlock_write(&g->lock, -1);
+        expect(rc == 0 || rc == HSHM_EOWNERDEAD);
+        expect(__atomic_load_n(&g->inside, __ATOMIC_SEQ_CST) == 0);
+        g->one++;
+        g->other = g->one;
+        expect(hshm_rwlock_unlock(&g->lock) == 0);
+    }
+}
+
+static struct guarded *guarded_in(hshm_segment *s)
+{
+    struct guarded *g = hshm_named(s, "guarded", sizeof *g, 0, 0, 0, NULL);
+    expect(g && hshm_rwlock_init(&g->lock) == 0);
+    return g;
+}
+
+static void readers_read_at_once_and_a_writer_is_alone(void)
+{
+    hshm_segment *s = open_segment();
+    struct guarded *g = guarded_in(s);
+    pid_t readers[8];
+    for (int i = 0; i < 8; i++)
+        if ((readers[i] = fork()) == 0) {
+            reads_until_stopped(g);
+            _exit(0);
+        }
+    while (__atomic_load_n(&g->most, __ATOMIC_SEQ_CST) < 2)
+        usleep(100);
+    writes(g, 200); /* comes to its turn although somebody always reads */
+    __atomic_store_n(&g->stop, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < 8; i++)
+        ends_well(readers[i]);
+    expect(g->one == 200 && g->other == 200);
+    expect(hshm_rwlock_unlock(&g->lock) == HSHM_EPERM);
+    expect(hshm_rwlock_write(&g->lock, 0) == 0);
+    expect(hshm_rwlock_write(&g->lock, 0) == HSHM_EBUSY);
+    expect(hshm_rwlock_read(&g->lock, 20) == HSHM_EBUSY);
+    expect(hshm_rwlock_unlock(&g->lock) == 0 && hshm_rwlock_read(&g->lock, 0) == 0);
+    expect(hshm_rwlock_write(&g->lock, 20) == HSHM_EBUSY);
+    pid_t pid = fork();
+    if (pid == 0) { /* others read with us, and cannot write */
+        expect(hshm_rwlock_write(&g->lock, 20) == HSHM_EAGAIN);
+        expect(hshm_rwlock_unlock(&g->lock) == HSHM_EPERM);
+        expect(hshm_rwlock_read(&g->lock, 0) == 0);
+        _exit(0); /* as if it had been killed */
+    }
+    ends_well(pid);
+    expect(hshm_rwlock_unlock(&g->lock) == 0 && hshm_rwlock_write(&g->lock, 0) == 0);
+    expect(hshm_rwlock_unlock(&g->lock) == 0);
+    hshm_close(s);
+}
+
+static void dies_with(struct guarded *g, int (*get)(hshm_rwlock_t *, int))
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        expect(get(&g->lock, -1) == 0);
+        raise(SIGKILL);
+    }
+    int status;
+    expect(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+}
+
+static void a_dead_writer_is_told_of_a_dead_reader_is_not(void)
+{
+    hshm_segment *s = open_segment();
+    struct guarded *g = guarded_in(s);
+    dies_with(g, hshm_rwlock_read);
+    expect(hshm_rwlock_write(&g->lock, -1) == 0 && hshm_rwlock_unlock(&g->lock) == 0);
+    dies_with(g, hshm_rwlock_write);
+    for (int i = 0; i < 2; i++)
+        expect(hshm_rwlock_read(&g->lock, -1) == HSHM_EOWNERDEAD &&
+               hshm_rwlock_unlock(&g->lock) == 0);
+    expect(hshm_rwlock_write(&g->lock, -1) == HSHM_EOWNERDEAD && hshm_rwlock_unlock(&g->lock) == 0);
+    expect(hshm_rwlock_read(&g->lock, -1) == 0 && hshm_rwlock_unlock(&g->lock) == 0);
+    hshm_close(s);
+}
+
+/* Killed anywhere, also while it collects, or gives back, the mutexes that the lock consists of. */
+static void a_lock_outlives_killed_readers_and_writers(void)
+{
+    hshm_segment *s = open_segment();
+    struct guarded *g = guarded_in(s);
+    for (int round = 0; round < 60; round++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            for (;;) {
+                writes(g, 1);
+                expect(hshm_rwlock_read(&g->lock, -1) == 0 && hshm_rwlock_unlock(&g->lock) == 0);
+            }
+        usleep(500 + (unsigned)(round * 37 % 100) * 20);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        int rc = hshm_rwlock_read(&g->lock, 10000);
+        expect(rc == HSHM_EOWNERDEAD || (rc == 0 && g->one == g->other));
+        expect(hshm_rwlock_unlock(&g->lock) == 0);
+        writes(g, 1);
+    }
+    expect(hshm_rwlock_read(&g->lock, 0) == 0 && g->one == g->other);
+    hshm_close(s);
+}
+
 static void an_event_wakes_all_who_wait(void)
 {
     hshm_segment *s = open_segment();
@@ -273,6 +401,9 @@ static const struct check checks[] = {
     CHECK(a_stack_is_given_back_to_its_mark),
     CHECK(makers_of_one_heap_at_once_get_one_heap),
     CHECK(a_mutex_excludes_and_outlives_its_owner),
+    CHECK(readers_read_at_once_and_a_writer_is_alone),
+    CHECK(a_dead_writer_is_told_of_a_dead_reader_is_not),
+    CHECK(a_lock_outlives_killed_readers_and_writers),
     CHECK(an_event_wakes_all_who_wait),
     CHECK(a_queue_delivers_each_element_once_and_in_order),
     CHECK(a_queue_outlives_killed_producers),
