@@ -12,9 +12,9 @@
 
 static void phase_allocate(void)
 {
-    static const size_t sizes[] = { 1,     16,    16,    200,    1000,   1500,  1500,
-                                    1500,  1500,  1500,  5000,   20000,  20000, 20000,
-                                    20000, 20000, 40000, 200000, 1000000 };
+    static const size_t sizes[] = { 1,     16,    16,    200,   1000,  1000,   1000,   1500,
+                                    1500,  1500,  1500,  1500,  5000,  5000,   5000,   20000,
+                                    20000, 20000, 20000, 20000, 40000, 200000, 1000000 };
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
         made(fast_malloc(sizes[i]), sizes[i]);
     made(heap_malloc(cache, 5000000), 5000000);
@@ -389,6 +389,15 @@ static void (*const names_phases[])(void) = { phase_join,      phase_names_make,
 /* What the victim does, set before it begins. */
 static void (*const *victim_phases)(void) = blocks_phases;
 
+/* Of some classes all blocks, of some all but the first: their pages stay, and are adopted for what
+ * the survivor has no page for. */
+static bool survivor_frees(const struct block *b)
+{
+    if (b->size == 1000 || b->size == 5000)
+        return b > stage->made && b[-1].size == b->size;
+    return b->size == 20000 || b->size == 66000 || b->size == 1500;
+}
+
 /* The survivor's part after the victim's phase. */
 static void survivor_phase(uint32_t phase)
 {
@@ -402,9 +411,7 @@ static void survivor_phase(uint32_t phase)
         kill(stage->child, SIGKILL);
     if (phase == 2) /* the victim finds these when it collects */
         for (uint32_t i = 0; i < stage->made_count; i++)
-            if (stage->made[i].live &&
-                (stage->made[i].size == 20000 || stage->made[i].size == 66000 ||
-                 stage->made[i].size == 1500))
+            if (stage->made[i].live && survivor_frees(&stage->made[i]))
                 drop(&stage->made[i]);
 }
 
