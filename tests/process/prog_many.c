@@ -3,12 +3,14 @@
  *   prog_many crowd N              N copies at once; when all have allocated, shows the segment
  *   prog_many queue N PROGRAM ...  one after another; shows the segment after a tenth and at the end
  *   prog_many leak BLOCKS BYTES    leaves that behind, having freed as much
+ *   prog_many herd N               N times four at once, each of which frees nearly all it had
  *   prog_many fill BYTES           leaves blocks behind, until it gets no more or has BYTES
  *
  * $TOOL is hshm. */
 #include "tests/process/expect.h"
 
 #include <spawn.h>
+#include <stdbool.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -74,11 +76,32 @@ static void one_of_the_crowd(int number)
     }
 }
 
-static void crowd(char *self, int n)
+/* Of 8 MiB in many sizes one block in 64 stays. */
+static void one_of_the_herd(int number)
+{
+    enum { N = 16384 };
+    static unsigned char *p[N];
+    char c = 'r';
+    uint32_t dice = (uint32_t)number * 2654435761u + 1;
+    for (int i = 0; i < N; i++) {
+        dice = dice * 1664525 + 1013904223;
+        size_t size = (dice >> 16) % 1024 + 1;
+        expect((p[i] = malloc(size)) && is_heap(p[i]));
+        memset(p[i], i, size);
+    }
+    expect(write(1, &c, 1) == 1);
+    expect(read(0, &c, 1) == 0);
+    for (int i = 0; i < N; i++)
+        if (i % 64)
+            free(p[i]);
+}
+
+/* N copies that wait for one another when they have allocated. */
+static void at_once(char *self, char *what, int n, int first, bool look)
 {
     int go[2], ready[2];
     char c, number[12];
-    char *args[] = { self, "crowd-one", number, NULL };
+    char *args[] = { self, what, number, NULL };
     expect(pipe(go) == 0 && pipe(ready) == 0);
     pid_t *pids = calloc((size_t)n, sizeof *pids);
     for (int i = 0; i < n; i++) {
@@ -87,18 +110,37 @@ static void crowd(char *self, int n)
         expect(posix_spawn_file_actions_adddup2(&files, go[0], 0) == 0);
         expect(posix_spawn_file_actions_adddup2(&files, ready[1], 1) == 0);
         expect(posix_spawn_file_actions_addclose(&files, go[1]) == 0);
-        snprintf(number, sizeof number, "%d", i);
+        snprintf(number, sizeof number, "%d", first + i);
         expect(posix_spawn(&pids[i], "/proc/self/exe", &files, NULL, args, with_preload) == 0);
         posix_spawn_file_actions_destroy(&files);
     }
     close(ready[1]); /* if one dies, the rest of them end */
     for (int i = 0; i < n; i++)
         expect(read(ready[0], &c, 1) == 1);
-    show();
+    if (look)
+        show();
     close(go[1]);
     for (int i = 0; i < n; i++)
         finish(pids[i]);
     free(pids);
+    close(go[0]);
+    close(ready[0]);
+}
+
+static void crowd(char *self, int n)
+{
+    at_once(self, "crowd-one", n, 0, true);
+    show();
+}
+
+static void herd(char *self, int n)
+{
+    enum { FOUR = 4 };
+    for (int i = 0; i < n; i++) {
+        at_once(self, "herd-one", FOUR, i * FOUR, false);
+        if (i == n / 10)
+            show();
+    }
     show();
 }
 
@@ -146,6 +188,10 @@ int main(int argc, char **argv)
         crowd(argv[0], n);
     else if (strcmp(argv[1], "crowd-one") == 0)
         one_of_the_crowd(n);
+    else if (strcmp(argv[1], "herd") == 0)
+        herd(argv[0], n);
+    else if (strcmp(argv[1], "herd-one") == 0)
+        one_of_the_herd(n);
     else if (strcmp(argv[1], "queue") == 0)
         queue(n, argv + 3);
     else if (strcmp(argv[1], "leak") == 0 && argc > 3)

@@ -90,6 +90,20 @@ Test(many, the_free_memory_of_the_dead_is_reused_while_their_blocks_stay)
     cr_assert_geq(number(o.out, 1, "kept", "members"), members);
 }
 
+/* Four at once: what one has adopted the others go without, and yet nobody takes much that is new. */
+Test(many, members_that_live_at_once_share_the_free_memory_of_the_dead)
+{
+    struct outcome o =
+        run("HSHM_SEGMENT=herd HSHM_SIZE=2G", MANY "herd %ld", tool(), count(40, 400));
+    assert_ran(o);
+    double kept = number(o.out, 1, "used", "bytes") - number(o.out, 0, "used", "bytes");
+    double grown = number(o.out, 1, "committed", NULL) - number(o.out, 0, "committed", NULL);
+    double early = number(o.out, 0, "committed", NULL);
+    cr_log_info("kept %.0f, grown %.0f from %.0f", kept, grown, early);
+    cr_assert_leq(grown, kept * 1.5 + early, "grown by %f from %f for %f: %s", grown, early, kept,
+                  o.out);
+}
+
 /* Members that leave 2 MB each, until the segment is full. */
 Test(many, a_full_segment_says_whose_it_is_and_what_frees_it)
 {
