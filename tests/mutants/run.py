@@ -43,16 +43,29 @@ def build(target):
     return done.returncode == 0, done.stdout.decode(errors="replace")
 
 
+def end_all(mark):
+    """Ends what was started with this in its environment: suites have sessions of their own."""
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/environ" % entry, "rb") as f:
+                if mark in f.read().split(b"\0"):
+                    os.kill(int(entry), signal.SIGKILL)
+        except OSError:
+            pass
+
+
 def notices(test):
     """'noticed', 'not noticed', or why neither can be told."""
     group, _, name = test.partition("/")
-    env = dict(os.environ, B="build", T=name, TEST_SECONDS="20", JOBS="2")
+    mark = "MUTANTS_OF=%d" % os.getpid()
+    env = dict(os.environ, B="build", T=name, TEST_SECONDS="20", JOBS="2", MUTANTS_OF=str(os.getpid()))
     child = subprocess.Popen(["tests/run", group], cwd=COPY, env=env, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         out = child.communicate(timeout=PATIENCE_S)[0].decode(errors="replace")
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)  # first: it would report what it finds dead
+        end_all(mark.encode())
         child.communicate()
         return "noticed", "it hangs"
     if "no tests match" in out or " 0 passed, 0 failed" in out:
