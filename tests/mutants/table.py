@@ -89,7 +89,7 @@ mutant(F, "a remote list is known to a register alone", "own_put(page_taking, d-
 mutant(F, "a block being freed is known to its freer alone", "    put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);", "    put_release(inflight_linked, step->what, 0);", T)
 mutant(F, "no list has any block", "    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))\n        return true;\n    return cell_is_sound(h, cell) &&", "    return 0 && cell &&", "process/test_damage:a_block_freed_twice")
 mutant(F, "the audit finds nothing", "    own_put(page_used, d->used, own_get(d->used) - 1);\n    return 1;", "    return 1;", T)
-mutant(F, "a block is remote and free", " || (remote && is_remote(h, d, off))", "", "process/test_death")
+mutant(F, "a block is remote and free", " || (remote && is_remote(h, d, off))", "", "process/test_storm")
 mutant(F, "blocks are handed out beyond the page", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size));", "own_put(page_make, d->reserved, (uint16_t)(((uint64_t)n << SLICE_SHIFT) / size + 1));", "unit/test_threads")
 
 # ---- runs and chunks -----------------------------------------------------------------------------------
