@@ -316,7 +316,7 @@ class Runner:
             under = {"LD_PRELOAD": self.preload, "HSHM_SEGMENT": segment, "HSHM_SIZE": case.size}
             if case.reclaim:
                 under["HSHM_EXIT"] = "reclaim"
-            if case.leaves: # what ended by _exit is asked of the segment
+            if case.leaves and not case.open_folder: # what ended by _exit is asked of the segment
                 under["HSHM_PERSIST"] = "1"
             if self.ours:
                 under["HSHM_STATS"] = "exit,file:" + stats
@@ -361,8 +361,8 @@ class Runner:
 
     def ended_members(self, segment):
         """What the segment says of those that ended without a line of their own: by _exit, or killed."""
-        if not shm_entries(segment):
-            return []
+        if "hshm1-%d-%s" % (os.getuid(), segment) not in shm_entries(segment):
+            return []  # gone, or of a server's user
         done = subprocess.run([self.tool, "who", "-a", "-j", segment], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         try:
