@@ -47,7 +47,7 @@ static size_t some_size(unsigned *seed)
 {
     /* What is left of 10,000 killed ones has to have room: large blocks are made often and kept rarely. */
     unsigned kind = (unsigned)rand_r(seed) % 10000;
-    size_t max = kind < 9790 ? 600 : kind < 9990 ? 20000 : kind < 9999 ? 200000 : 5000000;
+    size_t max = kind < 9790 ? 600 : kind < 9990 ? 20000 : kind < 9999 ? 200000 : 2400000;
     return sizeof(struct load) + (size_t)rand_r(seed) % max;
 }
 

@@ -113,7 +113,7 @@ Test(storm, with_keep_nothing_hangs_or_is_lost, .timeout = 4000)
     char name[64], quietly[80];
     snprintf(name, sizeof name, "storm-%d", (int)getpid());
     snprintf(quietly, sizeof quietly, "%s >/dev/null", name);
-    rage(name, 100 * scale(), (struct stormer){ "prog_storm", "HSHM_SIZE=3G HSHM_EXIT=keep" });
+    rage(name, 100 * scale(), (struct stormer){ "prog_storm", "HSHM_SIZE=6G HSHM_EXIT=keep" });
     unlink(path);
     cr_assert_eq(storm->refused, 0, "more is gone than the killed held");
     sleep_ms(150);
