@@ -109,7 +109,7 @@ struct mine {
     uint32_t hold_seq;    /* last hold we made: pages older than it may be held */
     uint32_t holds_ended; /* counts the looks at which other holds lived than before */
     uint32_t held_seen;   /* what it was when 'held' was looked through */
-    uint64_t holds_looked_ns, holds_wait_ns, holds_counted_ns, holds_rest; /* see hold_look() */
+    uint64_t holds_looked_ns, holds_wait_ns, holds_rest; /* see hold_look() */
     uint32_t holds_cleared_ms;
     uint32_t bound_ms,
         bound_wait_ms;  /* HSHM_FORK_HOLD: when last looked, and for how long not again */

@@ -12,9 +12,6 @@
 #define LOOK_EVERY_NS UINT64_C(200000)
 #define LOOK_SHARE    16
 #define LOOK_MOST_NS  UINT64_C(20000000) /* a look that was slow by chance */
-/* What waits for holds is looked through again after this time, whatever we have seen:
- * one may have begun and ended between two looks. */
-#define AGAIN_NS UINT64_C(1000000000)
 
 /* seg_hold.state: 1 | the number of the hold << 8.  The number makes a CAS to
  * 'free' mean this hold and not the next one in the same entry. */
@@ -46,10 +43,11 @@ static void hold_clear(struct heap *h, uint64_t i, uint64_t state)
         fetch_sub(holds_live, h->header->holds_live, 1);
 }
 
-/* Clears those that have ended.  Returns a number that tells the rest from another set. */
+/* Clears those that have ended.  Returns a number that tells the rest from another set, and
+ * from the same one if a hold has begun since: it may have ended, too. */
 static uint64_t holds_clear_ended(struct heap *h)
 {
-    uint64_t high = holds_high(h), rest = 0;
+    uint64_t high = holds_high(h), rest = get(h->header->hold_seq);
     long fd = h->can_open && get(h->header->holds_live) ? os_open(h->path, O_RDWR, 0) : -1;
     for (uint64_t i = 0; i < high; i++) {
         uint64_t state = get(h->holds[i].state);
@@ -76,9 +74,8 @@ bool hold_look(struct heap *h)
     m->holds_wait_ns = at_most(took * LOOK_SHARE, LOOK_MOST_NS);
     if (m->holds_wait_ns < LOOK_EVERY_NS)
         m->holds_wait_ns = LOOK_EVERY_NS;
-    if (rest != m->holds_rest || now - m->holds_counted_ns >= AGAIN_NS) {
+    if (rest != m->holds_rest) {
         m->holds_rest = rest;
-        m->holds_counted_ns = now;
         __atomic_fetch_add(&m->holds_ended, 1, __ATOMIC_RELAXED);
     }
     return m->holds_ended != 0;

@@ -78,10 +78,12 @@ EXPORT void *mmap(void *at, size_t n, int protection, int flags, int fd, off_t o
     return got;
 }
 
+#ifndef mmap64 /* musl has one for both */
 EXPORT void *mmap64(void *at, size_t n, int protection, int flags, int fd, off64_t off)
 {
     return mmap(at, n, protection, flags, fd, off);
 }
+#endif
 
 EXPORT int munmap(void *at, size_t n)
 {
