@@ -63,13 +63,13 @@ def a_loop_under_watch_executes_the_same_instructions():
         alone = instructions(s.name)
     with Segment("tool-watched") as s:
         s.member()
-        watcher = subprocess.Popen([heaps.TOOL, "top", "-b", "-d", "0.1", s.name], stdout=subprocess.PIPE, text=True)
+        watcher = subprocess.Popen([heaps.TOOL, "top", "-b", "-d", "0.05", s.name], stdout=subprocess.PIPE, text=True)
         watched = instructions(s.name)
         watcher.terminate()
         looks = len(re.findall(r"(?:prog_watched|callgrind\S*) +alive", watcher.stdout.read()))
         watcher.wait()
     print(f"{alone} instructions alone, {watched} watched {looks} times")
-    assert looks > 2 and alone > 1_000_000 and alone == watched
+    assert looks > 0 and alone > 1_000_000 and alone == watched
 
 
 if __name__ == "__main__":
