@@ -16,7 +16,7 @@ from server import Redis
 
 rounds, size = int(sys.argv[1]), int(sys.argv[2])   # size: of the larger values
 redis = Redis("redis", True, "--appendonly", "no", "--rdb-key-save-delay", "0",
-              "--activedefrag", "no")
+              "--activedefrag", "no", "--auto-aof-rewrite-percentage", "0")
 outside = Redis("outside", False)
 WRITERS = 3
 KEYS = 3000 if size < 65536 else 300
@@ -68,7 +68,8 @@ def progress(by):
         time.sleep(0.005)
 
 
-threads = [threading.Thread(target=write, args=(w,)) for w in range(WRITERS)]
+# daemon: when this script fails, it ends
+threads = [threading.Thread(target=write, args=(w,), daemon=True) for w in range(WRITERS)]
 for t in threads:
     t.start()
 progress(100)
