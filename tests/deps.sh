@@ -46,6 +46,7 @@ libc6-dev-riscv64-cross   full   -            compiles for another machine
 qemu-user                 full   qemu-aarch64 tests on another machine
 musl-tools                full   musl-gcc     tests with another C library
 debhelper                 full   dh           make deb
+dh-python                 full   -            make deb
 dpkg-dev                  full   dpkg-buildpackage make deb
 fakeroot                  full   fakeroot     make deb
 lintian                   full   lintian      looks at the packages
