@@ -454,7 +454,53 @@ static void where_nothing_was_allocated_fork_does(void)
     }
 }
 
+/* Written for HSHM_FORK=share: the workers take their tasks from the parent's blocks and put what
+ * they made there. */
+struct pool {
+    int next; /* task */
+    struct task {
+        char *made, *resized;
+        int by;
+    } tasks[400];
+};
+
+static void works(struct pool *pool, int worker)
+{
+    for (int i; (i = __atomic_fetch_add(&pool->next, 1, __ATOMIC_RELAXED)) < 400;) {
+        struct task *t = &pool->tasks[i];
+        size_t size = size_of(i * 5);
+        memset(t->made = malloc(size), i & 127, size);
+        expect((t->resized = realloc(t->resized, 70000)) && t->resized[9] == 5);
+        t->resized[69999] = 6;
+        t->by = worker + 1;
+    }
+    _exit(0);
+}
+
+static void a_pool_of_workers_works_in_its_parent_s_heap(void)
+{
+    struct pool *pool = calloc(1, sizeof *pool);
+    pid_t workers[6];
+    for (int i = 0; i < 400; i++)
+        memset(pool->tasks[i].resized = malloc(50), 5, 50);
+    for (int i = 0; i < 6; i++)
+        if ((workers[i] = fork()) == 0)
+            works(pool, i);
+    for (int i = 0; i < 6; i++)
+        ends_well(workers[i]);
+    for (int i = 0; i < 400; i++) {
+        struct task *t = &pool->tasks[i];
+        size_t size = size_of(i * 5);
+        expect(t->by && t->made[0] == (i & 127) && t->made[size - 1] == (i & 127));
+        expect(t->resized[49] == 5 && t->resized[69999] == 6);
+        free(t->made);
+        free(t->resized);
+    }
+    free(pool);
+}
+
 static const struct check checks[] = {
+    CHECK(a_pool_of_workers_works_in_its_parent_s_heap),
     CHECK(a_child_sees_the_heap_as_it_was),
     CHECK(where_nothing_was_allocated_fork_does),
     CHECK(a_parent_sees_nothing_of_its_child_s_writes),

@@ -181,6 +181,7 @@ FORK_SAYS("prog_fork_members", a_hold_that_keeps_too_much_is_given_up, "HSHM_FOR
           "of free memory from reuse: the oldest no longer sees")
 FORK_SAYS("prog_fork_members", a_large_block_is_viewed_a_small_one_copied,
           "HSHM_FORK=view HSHM_FORK_MAX=16M", NULL)
+FORK_SAYS("prog_fork", a_pool_of_workers_works_in_its_parent_s_heap, "HSHM_FORK=share", NULL)
 FORK_SAYS("prog_fork_members", a_raw_child_faults_in_the_heap, "HSHM_FORK_RAW=fault", NULL)
 
 Test(fork, from_a_library_s_constructor)
