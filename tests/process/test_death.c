@@ -14,6 +14,15 @@ static void let_recover(const char *name, const char *settings)
     }
 }
 
+/* A command of hshm, and what the shell does with its output; its exit status. */
+static int tool(const char *command)
+{
+    char line[300];
+    snprintf(line, sizeof line, "%s %s", setting("TEST_TOOL", "build/hshm"), command);
+    int status = system(line);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
 static uint64_t segment_member_quits(const char *name, unsigned slot)
 {
     struct seg_member member = { 0 };
@@ -237,6 +246,36 @@ Test(death, after_the_last_one_was_killed_the_next_starts_anew)
     cr_assert_neq(segment_header("last").base, base);
     cr_assert_eq(puppet_quit(&b), 0);
     cr_assert_neq(access(segment_file("last"), F_OK), 0, "nothing stays");
+}
+
+/* In the middle of their work, all within a fraction of a millisecond: nobody is left to see it. */
+Test(death, all_may_be_killed_at_once)
+{
+    struct puppet all[8];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 8; i++) {
+            all[i] = puppet_start("atonce", "HSHM_PERSIST=1 HSHM_SIZE=2G");
+            fill_all_sizes(&all[i]);
+        }
+        for (int i = 0; i < 8; i++)
+            dprintf(all[i].to, "n 10000000 %d\n", 64 << i);
+        sleep_ms(20 + round * 7);
+        for (int i = 0; i < 8; i++)
+            kill(all[i].pid, SIGKILL);
+        for (int i = 0; i < 8; i++)
+            puppet_wait(&all[i]);
+        sleep_ms(GRACE);
+        let_recover("atonce", "HSHM_PERSIST=1 HSHM_SIZE=2G");
+        cr_assert_eq(tool("check atonce >/dev/null"), 0);
+        cr_assert_eq(tool("reclaim atonce >/dev/null"), 0);
+        cr_assert_eq(tool("check atonce >/dev/null"), 0);
+    }
+    struct puppet last = puppet_start("atonce", "HSHM_PERSIST=0");
+    fill_all_sizes(&last);
+    cr_assert_eq(
+        tool("show -j atonce | tr -d ' \\n' | grep -q '\"kept\":{\"members\":0,\"blocks\":0,'"), 0);
+    cr_assert_eq(puppet_quit(&last), 0, "%s", puppet_said(&last));
+    cr_assert_eq(tool("rm atonce"), 0);
 }
 
 Test(death, a_persistent_segment_is_joined_again)
