@@ -33,8 +33,9 @@ LD_PRELOAD=libhshm_preload.so.0 HSHM_SEGMENT=installed /bin/sh -c 'hshm list' | 
 [ "$(LD_PRELOAD=libhshm_preload-debug.so.0 HSHM_SEGMENT=installed hshm version)" = "$(hshm version)" ]
 hshm run -s tree -- sh -c 'hshm who tree' | grep -q ' alive '
 PRELOAD=$library TOOL=/usr/bin/hshm PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 demo/run
+PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -c 'import hshm; hshm.Segment("tree").create("block", 9)[8] = 1'
 hshm reclaim > /dev/null
-dpkg -P hshm-tools libhshm-dev libhshm0 libhshm-preload0
+dpkg -P python3-hshm hshm-tools libhshm-dev libhshm0 libhshm-preload0
 files > after
 echo "leftovers: $(diff before after | grep -c '^[<>]' || true)"
 diff before after

@@ -109,10 +109,10 @@ static void page_free(struct thread_cache *tc, void *p)
 /* A child must not use what its parent goes on using, nor wait for a thread that it does not have. */
 AT_FORK(".text") void modes_after_fork(void)
 {
+    trace_after_fork();
     if (!stack.at && !page_cache && !page_lock && !stack.lock)
         return; /* nothing to write: a page less to copy */
     page_cache = NULL;
-    trace_after_fork();
     page_lock = stack.lock = 0;
     stack.at = stack.end = NULL;
 }

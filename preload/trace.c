@@ -218,9 +218,10 @@ void trace_free(void *p)
 }
 
 /* The lock may have been held by a thread that the child has not got. */
-void trace_after_fork(void)
+AT_FORK(".text") void trace_after_fork(void)
 {
-    trace.lock = 0;
+    if (trace.lock) /* else nothing to write: a page less to copy */
+        trace.lock = 0;
 }
 
 void trace_start(void)
