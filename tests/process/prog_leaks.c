@@ -66,20 +66,32 @@ static void *work(void *seed)
     return NULL;
 }
 
+static int forked;
+
+static void *work_until_forked(void *seed)
+{
+    while (!__atomic_load_n(&forked, __ATOMIC_RELAXED))
+        work(seed);
+    return NULL;
+}
+
 static int threads(void)
 {
     pthread_t thread[8];
     int status = 0;
     for (size_t i = 0; i < 8; i++)
-        pthread_create(&thread[i], NULL, work, (void *)(i + 1));
+        pthread_create(&thread[i], NULL, work_until_forked, (void *)(i + 1));
     for (int i = 0; i < 40;
          i++) { /* a lock that a thread holds just then is nobody's in the child */
         pid_t child = fork();
-        if (child == 0)
-            work((void *)77), _exit(3);
+        if (child == 0) {
+            frees_here();
+            _exit(3);
+        }
         if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 3)
             return 1;
     }
+    __atomic_store_n(&forked, 1, __ATOMIC_RELAXED);
     for (int i = 0; i < 8; i++)
         pthread_join(thread[i], NULL);
     return 0;
