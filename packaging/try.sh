@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tree=${1:-}
-packages="libhshm-preload0 libhshm0 libhshm-dev hshm-tools"
+packages="libhshm-preload0 libhshm0 libhshm-dev hshm-tools python3-hshm"
 
 if [ -n "$tree" ] && [ ! -x "$tree/usr/bin/dpkg" ]; then
     debootstrap --variant=minbase --include=python3,gcc,libc6-dev,libncursesw6 bookworm "$tree"
