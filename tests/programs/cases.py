@@ -397,7 +397,7 @@ for name, options in (("malloc", "--malloc 2 --malloc-ops 20000 --malloc-bytes 2
                       ("fork", "--fork 2 --fork-ops 1000"), ("vfork", "--vfork 2 --vfork-ops 1000"),
                       ("clone", "--clone 1 --clone-ops 60"), ("daemon", "--daemon 1 --daemon-ops 200"),
                       ("zombie", "--zombie 1 --zombie-ops 300"),
-                      ("prefetch", "--prefetch 1 --prefetch-ops 100")):
+                      ("prefetch", "--prefetch 1 --prefetch-l3-size 2m --prefetch-ops 100")):
     add("stress-ng-" + name, "stress-ng", need=["stress-ng"], timeout=300, sh=STRESS + "stress " + options,
         stats=["stress-ng"], long=name in ("prefetch",),
         leaves="its children end by _exit and SIGKILL")
