@@ -59,8 +59,9 @@ HARDEN        := -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack
 # initfirst: our constructor runs before those of all other libraries.
 # Start-up: two mappings instead of four, the large rarely used arrays (.bss.large) behind the
 # variables that every start writes, and nothing of the compiler's start files, whose optional
-# symbols the loader looks for in every library in vain.
-PRELOAD_LDFLAGS := -shared -Wl,-soname,$(SONAME) -Wl,-z,initfirst,-z,nodelete \
+# symbols the loader looks for in every library in vain.  The compiler's unwinder, for HSHM_TRACE, is
+# taken in: it would be one more library.
+PRELOAD_LDFLAGS := -shared -static-libgcc -Wl,-soname,$(SONAME) -Wl,-z,initfirst,-z,nodelete \
                    -Wl,--version-script=preload/exports.map \
                    $(if $(SAN),,-Wl,-z,noseparate-code,--sort-section=name -nostartfiles)
 

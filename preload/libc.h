@@ -4,16 +4,10 @@
 #include <stdio.h>
 
 #ifdef __GLIBC__
-#include <execinfo.h>
 #include <malloc.h>
-#define HAVE_BACKTRACE 1
+#define HAVE_UNWINDER 1
 #else
-#define HAVE_BACKTRACE             0
-static inline int backtrace(void **frames, int size)
-{
-    (void)frames, (void)size;
-    return 0;
-}
+#define HAVE_UNWINDER 0 /* the compiler's is made for glibc */
 struct mallinfo {
     int arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
 };

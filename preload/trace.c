@@ -16,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if HAVE_UNWINDER
+#include <unwind.h>
+#endif
 
 #define FRAMES_MAX  32
 #define SITES_MAX   (1u << 14)
@@ -179,17 +182,42 @@ static void sample_add(void *p, size_t n, void **frames, uint32_t depth)
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char _end[] __attribute__((visibility("hidden")));
 
+#if HAVE_UNWINDER
+
+struct frames {
+    void **to;
+    uint32_t depth;
+};
+
 /* The frames of the program: those of this library come first. */
-static uint32_t frames_take(void **frames)
+static _Unwind_Reason_Code frame_take(struct _Unwind_Context *context, void *of)
 {
-    void *all[FRAMES_MAX + 8];
-    int n = backtrace(all, FRAMES_MAX + 8), first = 0;
-    while (first < n && (const char *)all[first] >= __ehdr_start && (const char *)all[first] < _end)
-        first++;
-    uint32_t depth = n - first > FRAMES_MAX ? FRAMES_MAX : (uint32_t)(n - first);
-    memcpy(frames, all + first, depth * sizeof *frames);
-    return depth;
+    struct frames *frames = of;
+    const char *at = (const char *)_Unwind_GetIP(context);
+    if (!at || (frames->depth == 0 && at >= __ehdr_start && at < _end))
+        return _URC_NO_REASON;
+    frames->to[frames->depth++] = (void *)at;
+    return frames->depth == FRAMES_MAX ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
+
+/* The compiler's unwinder is linked in: backtrace() would load it as a library, which in our
+ * constructor initialises the C library before it is given its environment. */
+static uint32_t frames_take(void **to)
+{
+    struct frames frames = { to, 0 };
+    _Unwind_Backtrace(frame_take, &frames);
+    return frames.depth;
+}
+
+#else
+
+static uint32_t frames_take(void **to)
+{
+    (void)to;
+    return 0;
+}
+
+#endif
 
 void trace_alloc(void *p, size_t n)
 {
@@ -226,10 +254,9 @@ AT_FORK(".text") void trace_after_fork(void)
 
 void trace_start(void)
 {
-    void *frames[4];
     if (!option_number(OPT_TRACE))
         return;
-    if (!HAVE_BACKTRACE) {
+    if (!HAVE_UNWINDER) {
         log_line("HSHM_TRACE: this C library tells no call stacks; nothing is traced");
         return;
     }
@@ -240,7 +267,6 @@ void trace_start(void)
         log_line("HSHM_TRACE: no memory for the records; nothing is traced");
         return;
     }
-    backtrace(frames, 4); /* loads what it needs, now */
     trace_is_on = true;
 }
 

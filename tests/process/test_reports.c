@@ -103,6 +103,17 @@ Test(reports, threads_and_forks_are_traced)
     }
 }
 
+/* The trace begins before the C library has its environment and the program's name. */
+Test(reports, a_traced_program_keeps_its_environment_and_its_name)
+{
+    struct outcome o = run("WORD=kept HSHM_TRACE=1 HSHM_TRACE_BYTES=1", "env");
+    cr_assert(strstr(o.out, "WORD=kept\n"), "%d %s%s", o.status, o.out, o.err);
+    o = run("WORD=kept HSHM_SEGMENT=r HSHM_TRACE=1", "sh -c 'sh -c \"echo \\$WORD\"'");
+    cr_assert_str_eq(o.out, "kept\n", "%d %s", o.status, o.err);
+    o = run("HSHM_TRACE=1", "cat /there/is/none");
+    cr_assert_eq(strncmp(o.err, "cat: ", 5), 0, "%s", o.err);
+}
+
 static void profile_names_the_place(const char *tool)
 {
     struct outcome o =
