@@ -180,7 +180,8 @@ size_t heap_usable_size(struct heap *h, const void *p)
 
 /* ---- allocating --------------------------------------------------------------------------- */
 
-/* Where a member has all that it may have, the others have nothing to give. */
+/* Where a member has all that it may have, the others have nothing to give.  Near its limit
+ * what it asks for may be more than it lacks of it. */
 static bool is_short_for_all(const struct heap *h)
 {
     return h->shared &&

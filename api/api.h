@@ -44,8 +44,17 @@ const struct heap_table *preload_table(void);
 
 /* ---- sync.c ------------------------------------------------------------------------------ */
 
-/* By CLOCK_MONOTONIC. */
-struct timespec time_from_now(int wait_ms);
+/* How long somebody waits: for ever (-1), not at all (0), until a time of CLOCK_MONOTONIC. */
+struct patience {
+    int wait_ms;
+    struct timespec until;
+};
+struct patience patience(int wait_ms);
+/* As pthread answers; EOWNERDEAD: it is got, and a mutex like any other again. */
+int mutex_take(hshm_mutex_t *mutex, const struct patience *p);
+int mutex_leave(hshm_mutex_t *mutex);
+/* Tells why it was not got, and returns that error. */
+int fail_taking(int rc, const char *what);
 
 /* ---- threads.c --------------------------------------------------------------------------- */
 

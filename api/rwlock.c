@@ -8,8 +8,6 @@
 #include "api/api.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <time.h>
 #include <unistd.h>
 
 #define STRIPES 32
@@ -18,8 +16,8 @@ struct rwlock {
     hshm_mutex_t turnstile; /* of the writer that collects stripes: new readers wait behind it */
     hshm_mutex_t stripes[STRIPES];
     uint64_t writer; /* a mark of the thread that writes */
-    uint64_t
-        pending; /* a writer collects; after its death set until somebody meets the turnstile */
+    /* A writer collects; after its death set until somebody meets the turnstile. */
+    uint64_t pending;
 };
 static_assert(sizeof(struct rwlock) == sizeof(hshm_rwlock_t), "the header has its size");
 
@@ -28,55 +26,22 @@ static struct rwlock *rwlock_of(hshm_rwlock_t *lock)
     return (struct rwlock *)(void *)lock;
 }
 
-static pthread_mutex_t *mutex_of(hshm_mutex_t *mutex)
-{
-    return (pthread_mutex_t *)(void *)mutex;
-}
-
 /* Of this thread and no other, of any process; a forked child's is another. */
 static uint64_t mark(void)
 {
     return (uint64_t)gettid() * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)&errno;
 }
 
-struct patience {
-    int wait_ms;
-    struct timespec until;
-};
-
-static struct patience patience(int wait_ms)
-{
-    struct patience p = { .wait_ms = wait_ms };
-    if (wait_ms > 0)
-        p.until = time_from_now(wait_ms);
-    return p;
-}
-
-/* 0, also if a dead thread had it; EBUSY, ETIMEDOUT, EDEADLK ... */
+/* Whose owner it was that died says 'writer'. */
 static int take(hshm_mutex_t *mutex, const struct patience *p)
 {
-    pthread_mutex_t *m = mutex_of(mutex);
-    int rc = p->wait_ms < 0    ? pthread_mutex_lock(m)
-             : p->wait_ms == 0 ? pthread_mutex_trylock(m)
-                               : pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &p->until);
-    if (rc == EOWNERDEAD)
-        rc = pthread_mutex_consistent(m);
-    return rc;
-}
-
-static void leave(hshm_mutex_t *mutex)
-{
-    pthread_mutex_unlock(mutex_of(mutex));
+    int rc = mutex_take(mutex, p);
+    return rc == EOWNERDEAD ? 0 : rc;
 }
 
 static int refuse(int rc)
 {
-    switch (rc) {
-    case EBUSY:
-    case ETIMEDOUT: return fail(HSHM_EAGAIN, "somebody holds the lock");
-    case EDEADLK: return fail(HSHM_EBUSY, "this thread holds the lock");
-    default: return fail(HSHM_EINVAL, "hshm_rwlock: error %d", rc);
-    }
+    return fail_taking(rc, "lock");
 }
 
 /* What is told who has got in. */
@@ -108,7 +73,7 @@ static int pass(struct rwlock *l, const struct patience *p)
     if (rc)
         return rc;
     __atomic_store_n(&l->pending, 0, __ATOMIC_RELAXED); /* who set it is done, or dead */
-    leave(&l->turnstile);
+    mutex_leave(&l->turnstile);
     return 0;
 }
 
@@ -133,7 +98,7 @@ API int hshm_rwlock_read(hshm_rwlock_t *lock, int wait_ms)
 static void leave_first(struct rwlock *l, unsigned n)
 {
     while (n--)
-        leave(&l->stripes[n]);
+        mutex_leave(&l->stripes[n]);
 }
 
 API int hshm_rwlock_write(hshm_rwlock_t *lock, int wait_ms)
@@ -148,7 +113,7 @@ API int hshm_rwlock_write(hshm_rwlock_t *lock, int wait_ms)
     while (n < STRIPES && (rc = take(&l->stripes[n], &p)) == 0)
         n++;
     __atomic_store_n(&l->pending, 0, __ATOMIC_RELAXED);
-    leave(&l->turnstile);
+    mutex_leave(&l->turnstile);
     if (rc) {
         leave_first(l, n);
         return refuse(rc);
@@ -168,7 +133,7 @@ API int hshm_rwlock_unlock(hshm_rwlock_t *lock)
     }
     unsigned home = (unsigned)gettid() % STRIPES;
     for (unsigned i = 0; i < STRIPES; i++)
-        if (pthread_mutex_unlock(mutex_of(&l->stripes[(home + i) % STRIPES])) == 0)
+        if (mutex_leave(&l->stripes[(home + i) % STRIPES]) == 0)
             return 0;
     return fail(HSHM_EPERM, "this thread does not hold the lock");
 }

@@ -33,42 +33,60 @@ API int hshm_mutex_init(hshm_mutex_t *mutex)
     return rc ? fail(HSHM_ESYSTEM, "hshm_mutex_init: error %d", rc) : 0;
 }
 
-struct timespec time_from_now(int wait_ms)
+struct patience patience(int wait_ms)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += wait_ms / 1000;
-    t.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
+    struct patience p = { .wait_ms = wait_ms };
+    struct timespec *t = &p.until;
+    if (wait_ms <= 0)
+        return p;
+    clock_gettime(CLOCK_MONOTONIC, t);
+    t->tv_sec += wait_ms / 1000;
+    t->tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (t->tv_nsec >= 1000000000) {
+        t->tv_sec++;
+        t->tv_nsec -= 1000000000;
     }
-    return t;
+    return p;
+}
+
+int mutex_take(hshm_mutex_t *mutex, const struct patience *p)
+{
+    pthread_mutex_t *m = mutex_of(mutex);
+    int rc = p->wait_ms < 0    ? pthread_mutex_lock(m)
+             : p->wait_ms == 0 ? pthread_mutex_trylock(m)
+                               : pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &p->until);
+    if (rc == EOWNERDEAD)
+        pthread_mutex_consistent(m);
+    return rc;
+}
+
+int mutex_leave(hshm_mutex_t *mutex)
+{
+    return pthread_mutex_unlock(mutex_of(mutex));
+}
+
+int fail_taking(int rc, const char *what)
+{
+    switch (rc) {
+    case EBUSY:
+    case ETIMEDOUT: return fail(HSHM_EAGAIN, "somebody holds the %s", what);
+    case EDEADLK: return fail(HSHM_EBUSY, "this thread holds the %s", what);
+    default: return fail(HSHM_EINVAL, "no %s: error %d", what, rc);
+    }
 }
 
 API int hshm_mutex_lock(hshm_mutex_t *mutex, int wait_ms)
 {
-    struct timespec until = time_from_now(wait_ms < 0 ? 0 : wait_ms);
-    pthread_mutex_t *m = mutex_of(mutex);
-    int rc = wait_ms < 0    ? pthread_mutex_lock(m)
-             : wait_ms == 0 ? pthread_mutex_trylock(m)
-                            : pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until);
-    switch (rc) {
-    case 0: return 0;
-    case EOWNERDEAD:
-        pthread_mutex_consistent(m);
+    struct patience p = patience(wait_ms);
+    int rc = mutex_take(mutex, &p);
+    if (rc == EOWNERDEAD)
         return fail(HSHM_EOWNERDEAD, "the mutex is got; its owner died holding it");
-    case EBUSY:
-    case ETIMEDOUT: return fail(HSHM_EAGAIN, "somebody holds the mutex");
-    case EDEADLK: return fail(HSHM_EBUSY, "this thread holds the mutex");
-    default: return fail(HSHM_EINVAL, "hshm_mutex_lock: error %d", rc);
-    }
+    return rc ? fail_taking(rc, "mutex") : 0;
 }
 
 API int hshm_mutex_unlock(hshm_mutex_t *mutex)
 {
-    return pthread_mutex_unlock(mutex_of(mutex)) ? fail(HSHM_EPERM, "somebody else holds the mutex")
-                                                 : 0;
+    return mutex_leave(mutex) ? fail(HSHM_EPERM, "somebody else holds the mutex") : 0;
 }
 
 /* ---- event ----------------------------------------------------------------------------- */
@@ -90,7 +108,7 @@ API void hshm_event_signal(hshm_event_t *event)
 
 API int hshm_event_wait(hshm_event_t *event, uint32_t seen, int wait_ms)
 {
-    struct timespec until = time_from_now(wait_ms < 0 ? 0 : wait_ms);
+    struct patience p = patience(wait_ms);
     int rc = 0;
     if (hshm_event_count(event) != seen)
         return 0;
@@ -98,7 +116,7 @@ API int hshm_event_wait(hshm_event_t *event, uint32_t seen, int wait_ms)
     while (__atomic_load_n(&event->count, __ATOMIC_SEQ_CST) == seen && rc == 0) {
         /* BITSET: 'until' is a time, not a duration */
         long got = syscall(SYS_futex, &event->count, FUTEX_WAIT_BITSET, seen,
-                           wait_ms < 0 ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
+                           wait_ms < 0 ? NULL : &p.until, NULL, FUTEX_BITSET_MATCH_ANY);
         if (got < 0 && errno == ETIMEDOUT)
             rc = HSHM_EAGAIN;
     }

@@ -9,7 +9,6 @@ A block lives as long as its name, or an object that shows it in some process.  
 ends with it, killed or not.  `python3 -m hshm script.py` makes multiprocessing hand large buffers
 over by reference: see hshm.parallel.
 """
-import ctypes
 import math
 import os
 

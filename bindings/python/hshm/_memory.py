@@ -47,11 +47,11 @@ def view(reference):
             _live[reference.start] = reference
             bisect.insort(_starts, reference.start)
     memory = (ctypes.c_ubyte * reference.size).from_address(reference.start)
-    weakref.finalize(memory, _end, reference, os.getpid()).atexit = False
+    weakref.finalize(memory, _end, reference).atexit = False
     return memory
 
 
-def _end(reference, _pid):
+def _end(reference):
     with _lock:
         reference.count -= 1
         if reference.count:
