@@ -185,44 +185,62 @@ static void churn_p(int rounds)
     }
 }
 
+/* A child is forked, and one of the two frees all before the other has read it: 'churn' would
+ * overwrite what is free. */
+static void both_free(int child_is_first, void (*churn)(struct peer *m), struct peer *m)
+{
+    int ready[2], go[2];
+    char c = 0;
+    expect(pipe(ready) == 0 && pipe(go) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (child_is_first)
+            free_all();
+        put(ready[1], "r", 1);
+        take(go[0], &c, 1);
+        if (!child_is_first) {
+            verify_all();
+            free_all();
+        }
+        _exit(0);
+    }
+    take(ready[0], &c, 1);
+    if (!child_is_first)
+        free_all();
+    churn(m);
+    if (child_is_first) {
+        verify_all();
+        free_all();
+    }
+    put(go[1], "g", 1);
+    ends_well(child);
+    churn(m);
+}
+
+static void p_churns(struct peer *m)
+{
+    (void)m;
+    churn_p(5);
+}
+
+static void m_churns(struct peer *m)
+{
+    churn_m(m, 5);
+}
+
 /* M has ended, and P has taken over its memory, for sizes that M did not use: whoever frees
  * first what M has left, the other's reads do not change. */
 static void parent_and_child_may_both_free_what_an_ended_member_left(void)
 {
     for (int first = 0; first < 2; first++) {
         struct peer m = start_m();
-        int ready[2], go[2];
-        char c = 0;
         receive_all(&m);
         end_m(&m);
         for (int i = 0; i < 2; i++)
             ends_well(fork_and_end());
         for (int i = 0; i < 300; i++)
             expect(filled(20000, 'p'));
-        expect(pipe(ready) == 0 && pipe(go) == 0);
-        pid_t child = fork();
-        if (child == 0) {
-            if (first)
-                free_all();
-            put(ready[1], "r", 1);
-            take(go[0], &c, 1);
-            if (!first) {
-                verify_all();
-                free_all();
-            }
-            _exit(0);
-        }
-        take(ready[0], &c, 1);
-        if (!first)
-            free_all();
-        churn_p(5);
-        if (first) {
-            verify_all();
-            free_all();
-        }
-        put(go[1], "g", 1);
-        ends_well(child);
-        churn_p(5);
+        both_free(first, p_churns, NULL);
     }
 }
 
@@ -231,33 +249,8 @@ static void parent_and_child_may_both_free_what_they_received(void)
 {
     for (int first = 0; first < 2; first++) {
         struct peer m = start_m();
-        int ready[2], go[2];
-        char c = 0;
         receive_all(&m);
-        expect(pipe(ready) == 0 && pipe(go) == 0);
-        pid_t child = fork();
-        if (child == 0) {
-            if (first)
-                free_all();
-            put(ready[1], "r", 1);
-            take(go[0], &c, 1);
-            if (!first) {
-                verify_all();
-                free_all();
-            }
-            _exit(0);
-        }
-        take(ready[0], &c, 1);
-        if (!first)
-            free_all();
-        churn_m(&m, 5);
-        if (first) {
-            verify_all();
-            free_all();
-        }
-        put(go[1], "g", 1);
-        ends_well(child);
-        churn_m(&m, 5);
+        both_free(first, m_churns, &m);
         end_m(&m);
     }
 }
