@@ -7,7 +7,7 @@
 #include <malloc.h>
 #define HAVE_UNWINDER 1
 #else
-#define HAVE_UNWINDER 0 /* the compiler's is made for glibc */
+#define HAVE_UNWINDER              0 /* the compiler's is made for glibc */
 struct mallinfo {
     int arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
 };
