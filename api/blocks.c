@@ -80,8 +80,10 @@ API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
 static struct hshm_segment *segment_must(const void *p, const char *call)
 {
     struct hshm_segment *s = segment_of_block(p);
-    if (!s)
+    if (!s) {
+        hshm_default(); /* from here on there is somewhere to say it */
         damage_foreign(p, call);
+    }
     return s;
 }
 

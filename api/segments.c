@@ -244,6 +244,7 @@ static struct hshm_segment *default_open(void)
     const struct heap_table *table = preload_table();
     struct heap *heap = table ? table->heap() : NULL;
     struct hshm_segment *s;
+    defaults(); /* and what we say has somewhere to go */
     if (heap && (s = entry_unused())) {
         s->heap = heap;
         s->is_default = true;
@@ -251,7 +252,6 @@ static struct hshm_segment *default_open(void)
         default_segment = s;
         return s;
     }
-    defaults();
     const char *why = NULL, *name = heap ? "" : option_text(OPT_SEGMENT);
     if (!name[0] || !(s = entry_unused()))
         return NULL;
