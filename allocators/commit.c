@@ -208,6 +208,16 @@ static bool give_back(struct heap *h, uint64_t off, uint64_t bytes)
     return rc == 0;
 }
 
+/* For people: what hshm show says of it. */
+static void purge_count(struct heap *h, uint64_t pages)
+{
+    if (!h->shared || !pages)
+        return;
+    fetch_add(purge_count, h->header->purges, 1);
+    fetch_add(purge_count, h->header->purged, pages);
+    put(purge_count, h->header->purged_ns, os_now_ns());
+}
+
 /* Purge slices [first, first + n), all free and ours.  False: their bytes are still there. */
 static bool purge_run(struct heap *h, uint32_t first, uint32_t n)
 {
@@ -227,6 +237,7 @@ static bool purge_run(struct heap *h, uint32_t first, uint32_t n)
     struct chunk *chunk = &h->chunks[chunk_of(first)];
     fetch_sub(chunk_charged, chunk->charged, pages);
     ledger_refund(h, pages);
+    purge_count(h, gone ? pages : 0);
     return gone;
 }
 
@@ -262,6 +273,7 @@ static bool purge_all(struct heap *h, uint32_t c)
         }
     own_put(chunk_charged, chunk->charged, keep);
     ledger_refund(h, pages);
+    purge_count(h, gone ? pages : 0);
     return gone;
 }
 

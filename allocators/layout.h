@@ -144,7 +144,10 @@ struct seg_header {
     sh64_t looked;  /* 344  when the dead were last looked for, ms << 32 | leavers seen then */
     sh64_t holds_given; /* 352  holds given up past HSHM_FORK_HOLD */
     sh64_t short_ms;    /* 360  when somebody last found no memory; 0 never */
-    sh64_t reserved1[17];
+    sh64_t purges;      /* 368  runs of OS pages that were given back to the system */
+    sh64_t purged;      /* 376  OS pages in them */
+    sh64_t purged_ns;   /* 384  when that was last done, CLOCK_REALTIME; 0 never */
+    sh64_t reserved1[14];
     sh64_t dumped_ns; /* 504  when `hshm dump` made this copy; never set in a segment */
 };
 AT(seg_header, magic, 0);
@@ -155,6 +158,7 @@ AT(seg_header, link_key, 88);
 AT(seg_header, state, 192);
 AT(seg_header, hold_seq, 256);
 AT(seg_header, orphans, 304);
+AT(seg_header, purges, 368);
 AT(seg_header, dumped_ns, 504);
 SIZE(seg_header, 512);
 
@@ -435,6 +439,31 @@ enum block_state {
 #define BLOCK_BEGUN (UINT64_C(1) << 20)
 
 #define ENTRIES_PER_OSPAGE (OS_PAGE / sizeof(struct name_entry))
+
+/* A heap of hshm.h is a block that is called hshm.heap.ID and begins with this; its header
+ * follows, and, from the next OS page on, the area of a stack.  Like all that lies in blocks it
+ * is no part of what keeps the segment sound: the counts are for people, and off by what a
+ * member had in hand when it died. */
+#define HEAP_NAME   "hshm.heap."
+#define HEAP_TYPE   UINT64_C(0x7061656828) /* and the kind: the type of the name */
+#define HEAP_SHARDS 64
+
+struct heap_shard {
+    uint64_t bytes;
+    uint64_t reserved[7];
+};
+SIZE(heap_shard, 64);
+
+struct heap_head {
+    uint64_t kind;        /*  0  enum hshm_heap_kind */
+    uint64_t size;        /*  8  of a stack */
+    uint64_t top;         /* 16  of it, from its area's begin */
+    uint64_t header_size; /* 24 */
+    uint64_t reserved[4];
+    struct heap_shard used[HEAP_SHARDS]; /* 64  bytes in use: their sum counts; a cache line each */
+};
+AT(heap_head, used, 64);
+SIZE(heap_head, 4160);
 
 struct seg_names {
     sh64_t backed[TABLE_COUNT][8]; /*   0  a bit per OS page of each table */

@@ -10,22 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARDS    64
-#define HEAP_TYPE UINT64_C(0x7061656828)
-
-/* In the segment. */
-struct heap_head {
-    uint64_t kind; /* enum hshm_heap_kind */
-    uint64_t size; /* of a stack */
-    uint64_t top;  /* of it, from its area's begin */
-    uint64_t header_size;
-    uint64_t reserved[4];
-    struct {
-        uint64_t bytes, pad[7];
-    } used[SHARDS]; /* a cache line each; their sum counts */
-    /* then the header; and, from the next OS page on, a stack's area */
-};
-
 struct hshm_heap {
     struct hshm_segment *segment;
     struct heap_head *head;
@@ -36,7 +20,7 @@ struct hshm_heap {
 
 static void heap_name(uint32_t id, char name[32])
 {
-    snprintf(name, 32, "hshm.heap.%u", id);
+    snprintf(name, 32, HEAP_NAME "%u", id);
 }
 
 /* Of this thread, as good as any. */
@@ -46,7 +30,7 @@ static unsigned shard(void)
     static __thread unsigned mine;
     if (!mine)
         mine = __atomic_add_fetch(&next, 1, __ATOMIC_RELAXED) * 31 + (unsigned)os_pid();
-    return mine % SHARDS;
+    return mine % HEAP_SHARDS;
 }
 
 static void count(hshm_heap *heap, int64_t bytes)
@@ -291,7 +275,7 @@ API uint64_t hshm_heap_used(hshm_heap *heap)
     uint64_t sum = 0;
     if (heap->kind == HSHM_HEAP_STACK)
         return hshm_heap_mark(heap);
-    for (unsigned i = 0; i < SHARDS; i++)
+    for (unsigned i = 0; i < HEAP_SHARDS; i++)
         sum += __atomic_load_n(&heap->head->used[i].bytes, __ATOMIC_RELAXED);
     return sum;
 }

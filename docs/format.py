@@ -8,8 +8,8 @@ SIZES = {"sh8_t": 1, "sh16_t": 2, "sh32_t": 4, "sh64_t": 8, "uint8_t": 1, "uint3
 WANTED = {
     "seg_header": "At offset 0: the header",
     "seg_names": "At 512: what the tables of names have",
-    "seg_hold": "From 4096: holds, 1024 of them",
-    "seg_member": "From 1048576: members, 4094 slots",
+    "seg_hold": "From 4096: holds, HOLD_MAX of them",
+    "seg_member": "From 1048576: members, MEMBER_MAX slots",
     "name_entry": "From 23068672: entries of names",
     "chunk": "From chunks_off: chunks, chunk_count of them",
     "slice": "From slices_off: slices, 64 for each chunk",
@@ -17,10 +17,22 @@ WANTED = {
     "thread_record": "In slices of kind RECORDS: what threads own",
     "inflight": "In thread_record: the step in hand",
     "class_cell": "In thread_record: the lists of a size class",
+    "heap_head": "In blocks called hshm.heap.ID: heaps of hshm.h",
+    "heap_shard": "In heap_head: a part of its count",
+    "gpu_header": "At the end of the window: the bookkeeping of GPU memory",
+    "gpu_member": "From window + GPU_MEMBERS_OFF: members that use GPUs, MEMBER_MAX of them",
+    "gpu_device": "From window + GPU_DEVICES_OFF: devices, GPU_DEVICE_MAX of them",
+    "gpu_chunk": "For each device from GPU_CHUNKS_OFF: what the driver gave, GPU_CHUNK_MAX of them",
+    "gpu_unit": "For each device from GPU_UNITS_OFF: one for each 64 KiB",
+    "gpu_block": "For each device from GPU_BLOCKS_OFF: GPU_PAGE_BLOCKS for each 64 KiB, and in gpu_unit",
 }
 
 text = open("allocators/layout.h").read()
 constants = dict(re.findall(r"#define +(\w+) +(\d+)\b", text))
+for name, value, shift in re.findall(r"#define +(\w+) +\(?UINT64_C\((\d+)\)(?: << (\d+)\))?$", text, re.M):
+    constants[name] = str(int(value) << int(shift or 0))
+for name, same in re.findall(r"#define +(\w+) +([A-Z_]+)$", text, re.M):
+    constants[name] = constants.get(same, same)
 for body in re.findall(r"^enum \w+ \{(.*?)\}", re.sub(r"/\*.*?\*/", "", text, flags=re.S), re.M | re.S):
     value = -1
     for word in filter(str.strip, body.split(",")):
@@ -52,6 +64,11 @@ def fields(body):
         yield m.group(2), m.group(3), count, plain((m.group(5) or "").replace("\1", ";"))
 
 
+def spelled(title):
+    """With the numbers that names of layout.h stand for, where it says how many."""
+    return re.sub(r"\b[A-Z_]+(?:MAX|BLOCKS|OFF)\b", lambda m: constants[m.group()], title)
+
+
 def quoted(s):
     return s.replace("\\", "\\e").replace("-", "\\-")
 
@@ -73,7 +90,7 @@ for name, said in re.findall(r"^SIZE\((\w+), (\d+)\)", text, re.M):
     if SIZES[name] != int(said):
         sys.exit(f"docs/format.py: struct {name} has {SIZES[name]} bytes, layout.h says {said}")
 for name, title in WANTED.items():
-    print(f".SS {quoted(title)} (struct {name}, {SIZES[name]} bytes)")
+    print(f".SS {quoted(spelled(title))} (struct {name}, {SIZES[name]} bytes)")
     for at, size, field, comment in structs[name]:
         if not field.startswith("reserved"):
             print(f".TP\n.B {at:5}\\~ {field}\n{size} bytes." + (f"\n{quoted(comment).rstrip('.')}." if comment else ""))

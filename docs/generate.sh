@@ -12,9 +12,10 @@ stale=0
 # part FILE NAME COMMAND...
 part()
 {
-    local file=$1 name=$2
+    local file=$1 name=$2 text
     shift 2
-    TEXT=$("$@") awk -v name="$name" '
+    text=$("$@")
+    TEXT=$text awk -v name="$name" '
       $0 == "<!-- " name " -->" || $0 == ".\\\" " name   { print; print ENVIRON["TEXT"]; skip = 1 }
       $0 == "<!-- /" name " -->" || $0 == ".\\\" /" name { skip = 0 }
       !skip' "$file" > build/generated

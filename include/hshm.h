@@ -300,7 +300,7 @@ int hshm_heap_remove(hshm_segment *segment, uint32_t id);
 void *hshm_heap_alloc(hshm_heap *heap, size_t size);
 void *hshm_heap_alloc_aligned(hshm_heap *heap, size_t align, size_t size);
 void *hshm_heap_realloc(hshm_heap *heap, void *p, size_t size);
-/* In a STACK: counted, and no more. */
+/* In a STACK: nothing. */
 void hshm_heap_free(hshm_heap *heap, void *p);
 enum hshm_heap_kind hshm_heap_kind(const hshm_heap *heap);
 /* NULL: it has none. */

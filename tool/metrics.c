@@ -26,6 +26,7 @@ enum metric {
     METRIC_SNAPSHOT_BYTES,
     METRIC_SNAPSHOT_SECONDS,
     METRIC_HOLDS,
+    METRIC_PURGED_BYTES,
     METRIC_CREATED,
     METRIC_COUNT,
 };
@@ -49,6 +50,7 @@ static const struct {
     { "hshm_segment_snapshot_bytes_total", "counter", "Bytes that forks copied" },
     { "hshm_segment_snapshot_seconds_total", "counter", "Time that forks took to copy" },
     { "hshm_segment_holds", "gauge", "Living snapshots that keep pages from reuse" },
+    { "hshm_segment_purged_bytes_total", "counter", "Free memory given back to the system" },
     { "hshm_segment_created_seconds", "gauge", "When it was made, Unix time" },
 };
 
@@ -95,6 +97,7 @@ static void sample_take(const char *name, struct view *v, struct samples *to)
     x->values[METRIC_SNAPSHOT_BYTES] = (double)get(h->snapshot_bytes);
     x->values[METRIC_SNAPSHOT_SECONDS] = (double)get(h->snapshot_ns) / 1e9;
     x->values[METRIC_HOLDS] = (double)s.holds;
+    x->values[METRIC_PURGED_BYTES] = (double)(get(h->purged) * OS_PAGE);
     x->values[METRIC_CREATED] = (double)h->created_ns / 1e9;
 }
 

@@ -97,6 +97,11 @@ static void json_members(const struct shown *x)
     json_number("frees_waiting", x->s.deferred);
     json_number("frees_dropped", x->s.dropped);
     json_close();
+    json_open("purge", '{');
+    json_number("runs", get(h->purges));
+    json_number("bytes", get(h->purged) * OS_PAGE);
+    json_number("last_ns", get(h->purged_ns));
+    json_close();
 }
 
 static void json_classes(const struct shown *x)
@@ -148,6 +153,7 @@ void show_json(const struct shown *x)
     json_members(x);
     json_by_member(x);
     json_classes(x);
+    heaps_json(&x->v);
     show_gpus(&x->v, true);
     json_close();
 }
@@ -199,6 +205,16 @@ static void print_memory(const struct shown *x)
                "them\n",
                "holds", text_count(s->holds).at, text_count(s->held_pages).at,
                text_bytes(s->held_free_bytes).at);
+}
+
+static void print_purge(const struct shown *x)
+{
+    const struct seg_header *h = &x->v.header;
+    if (!get(h->purges))
+        return;
+    printf("Purge\n  %-12s%10s  in %s run%s, last %s ago\n", "given back",
+           text_bytes(get(h->purged) * OS_PAGE).at, text_count(get(h->purges)).at,
+           get(h->purges) == 1 ? "" : "s", text_age(get(h->purged_ns)).at);
 }
 
 static void print_full(const struct shown *x)
@@ -311,11 +327,13 @@ void show_text(const struct shown *x)
     if (x->v.dumped)
         printf("  %-12s%s\n", "dumped", text_time(get(h->dumped_ns)).at);
     print_memory(x);
+    print_purge(x);
     print_members(x);
     print_forks(x);
     print_full(x);
     print_by_member(x);
     print_classes(x);
+    heaps_print(&x->v);
     show_gpus(&x->v, false);
 }
 

@@ -12,5 +12,8 @@ void show_json(const struct shown *x);
 void show_text(const struct shown *x);
 /* Nothing if no member has used a GPU. */
 void show_gpus(const struct view *v, bool json);
+/* The heaps of hshm.h; prints nothing if there is none. */
+void heaps_json(const struct view *v);
+void heaps_print(const struct view *v);
 /* All segments of this user, as `hshm list -j`. */
 void segments_json(void);

@@ -20,7 +20,7 @@ complete -c hshm -n '__fish_seen_subcommand_from run' -s v -l verbose -d 'say fi
 complete -c hshm -n __fish_use_subcommand -a list -d 'list this user\'s segments'
 complete -c hshm -n '__fish_seen_subcommand_from list' -f
 complete -c hshm -n '__fish_seen_subcommand_from list' -s j -l json -d 'print JSON: docs/hshm.schema.json says what is in it'
-complete -c hshm -n __fish_use_subcommand -a show -d 'show a segment: its memory, members, size classes, forks'
+complete -c hshm -n __fish_use_subcommand -a show -d 'show a segment: its memory, members, size classes, heaps, forks'
 complete -c hshm -n '__fish_seen_subcommand_from show' -f -a '(__hshm_segments)'
 complete -c hshm -n '__fish_seen_subcommand_from show' -s j -l json -d 'print JSON: docs/hshm.schema.json says what is in it'
 complete -c hshm -n __fish_use_subcommand -a who -d 'list the members of a segment'

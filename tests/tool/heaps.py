@@ -69,6 +69,30 @@ class Segment:
             os.unlink(self.path)
 
 
+HEAPS = """
+import ctypes, sys
+lib = ctypes.CDLL(sys.argv[1])
+lib.hshm_heap_alloc.restype = ctypes.c_void_p
+lib.hshm_heap_free.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+segment, heap = ctypes.c_void_p(), ctypes.c_void_p()
+assert lib.hshm_open(sys.argv[2].encode(), None, ctypes.byref(segment)) == 0
+for kind, size in (1, 0), (2, 0), (3, 1 << 20), (4, 0):
+    assert lib.hshm_heap_create(segment, 10 + kind, kind, ctypes.c_uint64(size), ctypes.c_size_t(100 * kind), ctypes.byref(heap)) == 0
+    lib.hshm_heap_free(heap, lib.hshm_heap_alloc(heap, ctypes.c_size_t(3000)))
+    lib.hshm_heap_alloc(heap, ctypes.c_size_t(1000 * kind))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def heap_maker(segment):
+    """A process that has made a heap of hshm.h of each kind, and stays until its input ends."""
+    maker = subprocess.Popen(["/usr/bin/python3", "-c", HEAPS, os.path.dirname(TOOL) + "/libhshm.so", segment],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert maker.stdout.readline()
+    return maker
+
+
 def run(*arguments, timeout=60, env=None):
     return subprocess.run([TOOL, *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
                           env=env, errors="surrogateescape")

@@ -38,6 +38,7 @@ def make_image(file):
         b.ask("d")
         c.kill()
         subprocess.run([heaps.TOOL, "put", s.name, "key"], input=b"named" * 5000, check=True)
+        heaps.heap_maker(s.name).communicate()
         hshm("dump", "-s", s.name, file)
         return {"BLOCK": hex(block), "LARGE": hex(large), "HUGE": hex(huge)}
 

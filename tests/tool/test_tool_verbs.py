@@ -5,6 +5,7 @@ import re
 import signal
 import struct
 import subprocess
+import time
 
 import heaps
 from heaps import Segment, hshm, hshm_json, run, test, until
@@ -66,6 +67,40 @@ def show_counts_what_was_allocated():
         assert by[b.pid] >= 5300000 > by[a.pid] >= 512000, by
         text = hshm("show", s.name)
         assert "huge" in text and "prog_puppet" in text and re.search(r"^ *1,024 ", text, re.M), text
+
+
+@test
+def show_lists_the_heaps_of_hshm_h():
+    with Segment("tool-heaps", HSHM_PERSIST="1") as s:
+        s.member()
+        assert hshm_json("show", s.name)["heaps"] == [] and "HEAP" not in hshm("show", s.name)
+        subprocess.run([heaps.TOOL, "put", s.name, "hshm.heap.9"], input=b"no heap" * 1000, check=True)
+        maker = heaps.heap_maker(s.name)
+        seen = hshm_json("show", s.name)["heaps"]
+        assert [(h["id"], h["kind"], h["size"], h["header"]) for h in seen] == [
+            ("11", "thread", 0, 100), ("12", "page", 0, 200), ("13", "stack", 1 << 20, 300), ("14", "malloc", 0, 400)], seen
+        assert [h["used"] for h in seen[:2]] == [1024, 4096] and 6000 <= seen[2]["used"] < 6100 and 4000 <= seen[3]["used"] < 4100, seen
+        text = hshm("show", s.name)
+        assert re.search(r"^13 +stack +5.9 KiB +1.0 MiB +300 B +0x", text, re.M), text
+        maker.communicate()
+        assert hshm_json("show", s.name)["heaps"] == seen, "they outlive who made them"
+
+
+@test
+def show_counts_what_was_given_back_to_the_system():
+    with Segment("tool-purge", HSHM_WARM="0", HSHM_PURGE_DELAY="0") as s:
+        a = s.member()
+        assert hshm_json("show", s.name)["purge"] == {"runs": 0, "bytes": 0, "last_ns": 0}
+        start = time.time_ns()
+        block = a.ask("m 6000000")
+        a.ask(f"w {block} 6000000 1")
+        a.ask(f"f {block}")
+        until(lambda: a.ask("f %d" % a.ask("m 40000")) and os.stat(s.path).st_blocks * 512 < 3_000_000)
+        purge = hshm_json("show", s.name)["purge"]
+        assert purge["runs"] >= 1 and 6_000_000 <= purge["bytes"] < 30_000_000, purge
+        assert start <= purge["last_ns"] <= time.time_ns(), purge
+        assert re.search(r"^  given back +\d+\.\d MiB  in \d+ runs?, last \d+ s ago$", hshm("show", s.name), re.M)
+        assert f"hshm_segment_purged_bytes_total{{segment=\"tool-purge\"}} {purge['bytes']}" in hshm("metrics", s.name)
 
 
 @test
