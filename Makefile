@@ -204,10 +204,11 @@ $(B)/tests/gpu/test_gpu_core: $(O)/tests/gpu/test_gpu_core.o \
                               $(patsubst %.c,$(O)/cut/%.o,$(CORE_SRC) $(GPU_CORE_SRC))
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) -lcriterion -o $@
-$(B)/tests/fakes/libcuda.so.1: tests/fakes/fake_cuda.c tests/fakes/fake.h
+FAKE_CUDA := $(wildcard tests/fakes/fake_cuda*.c)
+$(B)/tests/fakes/libcuda.so.1: $(FAKE_CUDA) $(wildcard tests/fakes/fake*.h tests/fakes/fake*.def)
 	@mkdir -p $(@D)
 	$(CC) -O1 -g -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -fPIC -fvisibility=hidden \
-	  -shared -pthread -Wl,-Bsymbolic,-soname,$(@F) $< -o $@
+	  -shared -pthread -Wl,-Bsymbolic,-soname,$(@F) $(FAKE_CUDA) -o $@
 $(B)/tests/fakes/libcudart.so.13: tests/fakes/fake_cudart.c tests/fakes/fake_cudart.map
 	@mkdir -p $(@D)
 	$(CC) -O1 -g -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -fPIC -shared -pthread \
@@ -331,7 +332,7 @@ demo: deps-demo
 gpu-demo: all $(FAKES)
 	B=$(B) examples/gpu/run
 
-gpu-check: all $(B)/tests/prog_gpu $(FAKES)
+gpu-check: all $(patsubst tests/gpu/%.c,$(B)/tests/%,$(wildcard tests/gpu/prog_*.c)) $(FAKES)
 	B=$(B) tests/gpu/check $(T)
 
 # The recipes of bench, bench-quick and bench-full are in bench/Makefile.inc.

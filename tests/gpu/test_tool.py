@@ -18,7 +18,7 @@ MIB = 1 << 20
 class Holder:
     """A member with a block of 1,000 bytes and a large one."""
     def __init__(self, size):
-        self.process = subprocess.Popen([BIN + "/prog_gpu", "holder", str(size)], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([BIN + "/prog_gpu_members", "holder", str(size)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, env=dict(ENV, LD_PRELOAD=os.environ["TEST_PRELOAD"]))
         self.small, self.large = (int(word, 16) for word in self.process.stdout.readline().split())
 

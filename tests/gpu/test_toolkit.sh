@@ -69,7 +69,7 @@ if "$nvcc" -cudart static -o m_static m.cu > said 2>&1 && "$nvcc" -cudart shared
     FAKE_LOG=$PWD/shared FAKE_ANY=1 LD_LIBRARY_PATH=$fakes LD_PRELOAD=$(ls "$cuda"/lib64/libcudart.so.1?) ./m_shared >> said 2>&1 &&
     cmp static shared >> said 2>&1 &&
     HSHM_SEGMENT=requests HSHM_GPU=on HSHM_SIZE=64M FAKE_ANY=1 REQUESTS=$PWD/static LD_LIBRARY_PATH=$fakes LD_PRELOAD=$TEST_PRELOAD \
-        "$TEST_BIN/prog_gpu" requests_are_answered > said 2>&1
+        "$TEST_BIN/prog_gpu_names" requests_are_answered > said 2>&1
     rc=$?
     # of the rows, those that the runtime asks for
     [ $rc = 0 ] && [ "$(sed -n 's/ ours.*//p' said)" -ge 25 ]
