@@ -423,6 +423,7 @@ INSTALLED := $(addprefix $(LIBDIR)/,libhshm_preload.so.$(VERSION) $(SONAME) libh
   $(if $(FISH_COMP),$(DATADIR)/fish/vendor_completions.d/hshm.fish)
 
 put = install -D -m
+from_cmake = $(shell realpath -ms --relative-to=$(LIBDIR)/cmake/hshm $(1))
 
 install: all
 	$(put) 755 $(PRELOAD) $(D)$(LIBDIR)/libhshm_preload.so.$(VERSION)
@@ -439,7 +440,8 @@ install: all
 	@for f in $(PY_FILES); do $(put) 644 bindings/python/hshm/$$f $(D)$(PYDIR)/hshm/$$f || exit 1; done
 	@mkdir -p $(D)$(LIBDIR)/cmake/hshm
 	@for f in hshmConfig hshmConfigVersion; do \
-	  sed 's|@LIBDIR@|$(LIBDIR)|; s|@BINDIR@|$(BINDIR)|; s|@INCDIR@|$(INCDIR)|; s|@VERSION@|$(VERSION)|' \
+	  sed -e 's|@INCLUDE_FROM_HERE@|$(call from_cmake,$(INCDIR))|; s|@BIN_FROM_HERE@|$(call from_cmake,$(BINDIR))|' \
+	    -e 's|@API_SONAME@|$(API_SONAME)|; s|@VERSION@|$(VERSION)|' \
 	    packaging/cmake/$$f.cmake.in > $(D)$(LIBDIR)/cmake/hshm/$$f.cmake || exit 1; done
 	@mkdir -p $(D)$(LIBDIR)/pkgconfig
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCDIR)' \
