@@ -4,7 +4,8 @@
  * else.  Nothing here is a pointer, a libc lock or a type whose size depends
  * on the compiler.  References are offsets from the start of the segment, or
  * indices; 0 means "none" because the header lives there.  Moving anything
- * stops the build at an AT() below and means bumping SEG_FORMAT.
+ * stops the build at an AT() below, or the test of tests/docs/format-1.txt, and
+ * means bumping SEG_FORMAT.  New fields take reserved space.
  *
  *   offset            size                   what
  *   0                 512 B                  struct seg_header
@@ -90,6 +91,8 @@ typedef struct {
 typedef struct {
     uint64_t raw_;
 } sh64_t;
+static_assert(sizeof(sh8_t) == 1 && sizeof(sh16_t) == 2 && sizeof(sh32_t) == 4, "no padding");
+static_assert(sizeof(sh64_t) == 8, "no padding");
 
 /* ---- segment ------------------------------------------------------------- */
 
@@ -151,10 +154,16 @@ struct seg_header {
     sh64_t dumped_ns; /* 504  when `hshm dump` made this copy; never set in a segment */
 };
 AT(seg_header, magic, 0);
+AT(seg_header, format, 8);
+AT(seg_header, abi, 12);
 AT(seg_header, base, 16);
 AT(seg_header, window, 24);
 AT(seg_header, first_chunk, 80);
 AT(seg_header, link_key, 88);
+AT(seg_header, uid, 120);
+AT(seg_header, mode, 124);
+AT(seg_header, persist, 128);
+AT(seg_header, private_heap, 132);
 AT(seg_header, state, 192);
 AT(seg_header, hold_seq, 256);
 AT(seg_header, orphans, 304);
@@ -265,7 +274,12 @@ struct chunk {
     sh32_t went;      /* 56  1: blocks of it went with a dead owner (HSHM_EXIT=reclaim), once */
     sh32_t spare;     /* 60  ORPHAN: bytes that its pages have room for, when recovered: a hint */
 };
+AT(chunk, charged, 24);
+AT(chunk, dirty, 28);
+AT(chunk, described, 40);
+AT(chunk, uid, 44);
 AT(chunk, user, 48);
+AT(chunk, went, 56);
 AT(chunk, spare, 60);
 SIZE(chunk, 64);
 /* What is known of the bytes of a chunk.  ALL: as a huge block left it; OS pages
@@ -371,10 +385,26 @@ struct slice {
 };
 AT(slice, remote, 16);
 AT(slice, owner, 32);
+AT(slice, used, 40);
+AT(slice, capacity, 44);
+AT(slice, reserved, 46);
 AT(slice, kind, 48);
+AT(slice, cls, 49);
+AT(slice, flags, 50);
+AT(slice, back, 51);
+AT(slice, span, 52);
 AT(slice, committed, 64);
+AT(slice, dirty, 66);
+AT(slice, mapped, 68);
+AT(slice, backed, 70);
+AT(slice, next, 72);
+AT(slice, prev, 76);
 AT(slice, cell, 80);
+AT(slice, hold_birth, 96);
+AT(slice, hold_last, 100);
 AT(slice, registered, 112);
+AT(slice, shared, 116);
+AT(slice, view_last, 120);
 SIZE(slice, 128);
 
 /* Which blocks of a page belong to ended members (HSHM_EXIT=keep).  A bit is
@@ -618,6 +648,7 @@ struct gpu_unit {
     sh32_t reserved;
 };
 SIZE(gpu_block, 16);
+AT(gpu_unit, cls, 24);
 SIZE(gpu_unit, 32);
 
 #define GPU_MEMBERS_OFF  (UINT64_C(1) << 20)

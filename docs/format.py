@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The structures of allocators/layout.h as part of the manual page hshm-segment(5): offset, size,
-name and comment of each field.  Sizes are checked against those that layout.h asserts."""
+name and comment of each field.  Sizes are checked against those that layout.h asserts.   docs/format.py --list: a line
+"structure field offset bytes" for each field of every structure, as tests/docs/format-N.txt has them."""
 import re
 import sys
 
@@ -89,6 +90,11 @@ for m in re.finditer(r"^struct (\w+) \{\n(.*?)^\};", text, re.M | re.S):
 for name, said in re.findall(r"^SIZE\((\w+), (\d+)\)", text, re.M):
     if SIZES[name] != int(said):
         sys.exit(f"docs/format.py: struct {name} has {SIZES[name]} bytes, layout.h says {said}")
+if sys.argv[1:] == ["--list"]:
+    for name, rows in structs.items():
+        for at, size, field, _ in rows:
+            print(name, field, at, size)
+    sys.exit()
 for name, title in WANTED.items():
     print(f".SS {quoted(spelled(title))} (struct {name}, {SIZES[name]} bytes)")
     for at, size, field, comment in structs[name]:
