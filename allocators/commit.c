@@ -56,8 +56,9 @@ bool ledger_charge(struct heap *h, uint64_t pages)
 
 void ledger_settle(struct heap *h, uint64_t pages)
 {
+    /* release: who reads the lower count in ledger_recount() finds them in their chunk. */
     if (h->shared)
-        fetch_sub(ledger_charging, h->me->charging, pages);
+        fetch_sub_release(ledger_charging, h->me->charging, pages);
 }
 
 void ledger_cancel(struct heap *h, uint64_t pages)

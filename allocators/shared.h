@@ -53,6 +53,8 @@ void site_cut(enum site_id site);
     (SITE_HERE(site), __atomic_fetch_add(&(f).raw_, (v), __ATOMIC_RELEASE))
 #define fetch_sub(site, f, v)                                                                      \
     (SITE_HERE(site), __atomic_fetch_sub(&(f).raw_, (v), __ATOMIC_RELAXED))
+#define fetch_sub_release(site, f, v)                                                              \
+    (SITE_HERE(site), __atomic_fetch_sub(&(f).raw_, (v), __ATOMIC_RELEASE))
 #define fetch_or(site, f, v) (SITE_HERE(site), __atomic_fetch_or(&(f).raw_, (v), __ATOMIC_ACQ_REL))
 #define fetch_and(site, f, v)                                                                      \
     (SITE_HERE(site), __atomic_fetch_and(&(f).raw_, (v), __ATOMIC_ACQ_REL))

@@ -50,6 +50,7 @@ fenced() { echo '```asm'; "$@"; echo '```'; }
 check=${1:-}
 mkdir -p build
 part docs/design.md sites docs/sites.sh
+whole docs/edges.md /usr/bin/python3 docs/edges.py
 part docs/man/hshm-segment.5 format /usr/bin/python3 docs/format.py
 if [ -x "$tool" ]; then
     part README.md options "$tool" options --markdown

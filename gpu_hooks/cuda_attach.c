@@ -124,8 +124,9 @@ static const char *entry_take(void)
         put(gpu_member, m->waiting[i], 0);
     }
     put(gpu_member, m->opens_high, 0);
+    /* release: who reads it finds that the entries below are backed. */
     if (slot >= high)
-        put(gpu_member, header->members_high, slot + 1);
+        put_release(gpu_member, header->members_high, slot + 1);
     /* release: pairs with get_acquire() of 'id' by all who walk the table */
     put_release(gpu_member, m->id, main_heap.member_id);
     return NULL;
