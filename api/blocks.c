@@ -37,6 +37,14 @@ API void *hshm_alloc(hshm_segment *segment, size_t size)
     return tc ? alloc_from(s, tc, size) : NULL;
 }
 
+static bool product(size_t count, size_t size, size_t *bytes)
+{
+    bool fits = !__builtin_mul_overflow(count, size, bytes);
+    if (!fits)
+        fail(HSHM_ENOMEM, "asked for %zu times %zu bytes", count, size);
+    return fits;
+}
+
 API void *hshm_zalloc(hshm_segment *segment, size_t size)
 {
     struct hshm_segment *s = segment_get(segment);
@@ -52,11 +60,7 @@ API void *hshm_zalloc(hshm_segment *segment, size_t size)
 API void *hshm_calloc(hshm_segment *segment, size_t count, size_t size)
 {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        fail(HSHM_ENOMEM, "asked for %zu times %zu bytes", count, size);
-        return NULL;
-    }
-    return hshm_zalloc(segment, bytes);
+    return product(count, size, &bytes) ? hshm_zalloc(segment, bytes) : NULL;
 }
 
 API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
@@ -133,11 +137,7 @@ API void *hshm_realloc(void *p, size_t size)
 API void *hshm_reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        fail(HSHM_ENOMEM, "asked for %zu times %zu bytes", count, size);
-        return NULL;
-    }
-    return hshm_realloc(p, bytes);
+    return product(count, size, &bytes) ? hshm_realloc(p, bytes) : NULL;
 }
 
 API size_t hshm_usable_size(const void *p)

@@ -3,16 +3,9 @@
 #include "config/log.h"
 #include "preload/libc.h"
 #include "preload/preload.h"
+#include "preload/tail_call.h"
 
 #include <dlfcn.h>
-
-#ifdef __clang__
-#define FOR_TAIL_CALL
-#define TAIL_RETURN __attribute__((musttail)) return
-#else
-#define FOR_TAIL_CALL __attribute__((optimize("O2")))
-#define TAIL_RETURN   return
-#endif
 
 /* The C library takes RPATH and the namespace from the caller's address, so the
  * real function is left to return to our caller: it must be a tail call. */

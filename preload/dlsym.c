@@ -5,16 +5,9 @@
  * function by a tail call, which returns to our caller as if we were not there. */
 #include "gpu_hooks/resolve.h"
 #include "preload/preload.h"
+#include "preload/tail_call.h"
 
 #include <dlfcn.h>
-
-#ifdef __clang__
-#define FOR_TAIL_CALL
-#define TAIL_RETURN __attribute__((musttail)) return
-#else
-#define FOR_TAIL_CALL __attribute__((optimize("O2")))
-#define TAIL_RETURN   return
-#endif
 
 EXPORT FOR_TAIL_CALL void *dlsym(void *handle, const char *name)
 {
