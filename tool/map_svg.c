@@ -93,7 +93,7 @@ static void put_legend(struct map *m, FILE *to)
         fprintf(to, "<rect x='%d' y='%u' width='10' height='10' fill='%s'/><text x='%d' y='%u'>",
                 LEFT + ROW * CELL + 16, y - 9, colour, LEFT + ROW * CELL + 32, y);
         owner_name(m, owner, to);
-        fprintf(to, ": %s</text>\n", text_bytes(slices << SLICE_SHIFT).at);
+        fprintf(to, ": %s of slices</text>\n", text_bytes(slices << SLICE_SHIFT).at);
         y += 18;
     }
 }

@@ -112,7 +112,7 @@ static void command_read(struct process *p)
         n--;
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)p->command[i];
-        p->command[i] = (char)(!c ? ' ' : c < ' ' || c == 0x7f ? '?' : c);
+        p->command[i] = (char)(c < ' ' || c == 0x7f ? ' ' : c);
     }
     p->command[n] = '\0';
 }

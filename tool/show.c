@@ -160,6 +160,12 @@ void show_json(const struct shown *x)
 
 /* ---- for people ------------------------------------------------------------------------------- */
 
+void show_table(void)
+{
+    putchar('\n');
+    table_end();
+}
+
 static void line_sum(const char *what, const struct stats_sum *sum)
 {
     printf("  %-12s%10s  in %s block%s\n", what, text_bytes(sum->bytes).at,
@@ -252,7 +258,7 @@ static void print_classes(const struct shown *x)
         table_cell(text_bytes(c->reserved_bytes).at);
     }
     if (any)
-        table_end();
+        show_table();
 }
 
 #define MEMBERS_SHOWN 10
@@ -294,7 +300,7 @@ static void print_by_member(const struct shown *x)
     for (uint64_t slot = 0; slot < x->v.members_high; slot++)
         left += !shown[slot] && member_life(&x->v, slot) != LIFE_ENDED;
     if (count)
-        table_end();
+        show_table();
     if (left)
         printf("and %u more: hshm who %s\n", left, x->name);
 }

@@ -12,6 +12,8 @@ void show_json(const struct shown *x);
 void show_text(const struct shown *x);
 /* Nothing if no member has used a GPU. */
 void show_gpus(const struct view *v, bool json);
+/* Ends a table, with an empty line before it. */
+void show_table(void);
 /* The heaps of hshm.h; prints nothing if there is none. */
 void heaps_json(const struct view *v);
 void heaps_print(const struct view *v);

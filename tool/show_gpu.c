@@ -18,7 +18,7 @@ static struct text uuid_text(const uint64_t uuid[2])
 
 static void print_gpu(const struct gpu_look *g)
 {
-    printf("GPU %s\n", uuid_text(g->device.uuid).at);
+    printf("\nGPU %s\n", uuid_text(g->device.uuid).at);
     if (g->wrong) {
         printf("  DAMAGED: %s\n", g->wrong);
         return;

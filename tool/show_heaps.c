@@ -105,5 +105,5 @@ void heaps_print(const struct view *v)
     struct listing l = { .v = v };
     names_look(v, print_one, &l);
     if (l.any)
-        table_end();
+        show_table();
 }
