@@ -14,7 +14,7 @@ static void page_set_held(struct thread_cache *tc, struct slice *d, bool held)
             : off_of(tc->heap, &tc->record->cells[own_get(d->cls)]));
 }
 
-/* Move the parked blocks of pages that are free of holds to the free list, one
+/* The parked blocks of pages that are free of holds go to the free list, one
  * by one: dying in between loses the one in hand. */
 static void unpark_blocks(struct thread_cache *tc, struct class_cell *cell)
 {
@@ -44,26 +44,38 @@ static void unpark_blocks(struct thread_cache *tc, struct class_cell *cell)
     }
 }
 
-/* Every free block of the class was free at the fork, or was freed by the fast
- * path since, into a page from before it. */
-static void park_free_list(struct heap *h, struct class_cell *cell)
+/* The end of a list of free blocks, 0 if it is damaged. */
+static uint64_t list_last(struct heap *h, const struct class_cell *cell, uint64_t first)
 {
-    uint64_t first = own_get(cell->free), last = first;
-    if (list_is_end(first))
-        return;
     struct walk walk = { 0 };
+    uint64_t last = first;
     if (!free_block_exists(h, first)) {
-        damage_segment(h, "a list of free blocks", (char *)cell - (char *)h->header);
-        return;
+        damage_segment(h, "a list of free blocks", (const char *)cell - (const char *)h->header);
+        return 0;
     }
     for (uint64_t next; (next = link_read(h, at_off(h, last))) != LIST_END; last = next)
         if (!link_is_sound(h, next) || !free_block_exists(h, next) || walk_returns(&walk, next))
             page_link_damaged(h, last);
-    link_write(h, last, own_get(cell->parked));
-    in_this_order();
-    own_put(page_park, cell->parked, first);
-    in_this_order();
-    own_put(page_park, cell->free, LIST_END);
+    return last;
+}
+
+/* All blocks of one list go to the front of the other.  A walk costs a cache miss
+ * for each block, at each fork: only the end of two lists is looked for. */
+static void list_move(struct heap *h, const struct class_cell *cell, sh64_t *from, sh64_t *to)
+{
+    uint64_t first = own_get(*from);
+    if (list_is_end(first))
+        return;
+    if (!list_is_end(own_get(*to))) {
+        uint64_t last = list_last(h, cell, first);
+        if (!last)
+            return;
+        link_write(h, last, own_get(*to));
+        in_this_order();
+    }
+    own_put(page_park, *to, first);
+    in_this_order(); /* dying here leaves the blocks on both lists */
+    own_put(page_park, *from, LIST_END);
 }
 
 /* Afterwards only pages under a hold have blocks on 'parked': a hold may have
@@ -83,10 +95,11 @@ static void park_class(struct thread_cache *tc, unsigned cls)
         page_set_held(tc, d, held);
         pages->held += held;
     }
-    if (pages->held)
-        park_free_list(h, &tc->record->cells[cls]);
+    struct class_cell *cell = &tc->record->cells[cls];
+    if (pages->held) /* every free block was so at the fork, or was freed by the fast path since */
+        list_move(h, cell, &cell->free, &cell->parked);
     if (pages->held < pages->count) {
-        unpark_blocks(tc, &tc->record->cells[cls]);
+        unpark_blocks(tc, cell);
         for (uint32_t i = pages->pages.head; i; i = page_after(h, i))
             cache_note_empty(tc, &h->slices[i]);
     }
@@ -126,7 +139,11 @@ void cache_unpark(struct thread_cache *tc, unsigned cls)
     }
     if (!any)
         return;
-    unpark_blocks(tc, &tc->record->cells[cls]);
+    struct class_cell *cell = &tc->record->cells[cls];
+    if (pages->held)
+        unpark_blocks(tc, cell);
+    else
+        list_move(h, cell, &cell->parked, &cell->free);
     for (uint32_t i = pages->pages.head; i; i = page_after(h, i))
         cache_note_empty(tc, &h->slices[i]);
 }

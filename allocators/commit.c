@@ -170,7 +170,8 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         ledger_cancel(h, fresh);
         return false;
     }
-    if (populate && unmapped && !unbacked && h->shared)
+    bool map = populate && (unbacked || to - from > OS_PAGE || !h->shared);
+    if (map && unmapped && !unbacked && h->shared)
         map_backed(h, from, to);
     if (fresh) {
         fetch_add_release(chunk_charged, chunk->charged, fresh); /* others extend pages, too */
@@ -185,7 +186,8 @@ bool commit_range(struct heap *h, uint64_t off, uint64_t bytes, bool populate, b
         if (populate) {
             uint16_t there = own_get(d->backed) | mask;
             own_put(slice_backed, d->backed, there);
-            own_put(slice_mapped, d->mapped, there);
+            if (map)
+                own_put(slice_mapped, d->mapped, there);
         }
     }
     if (zero)

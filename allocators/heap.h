@@ -88,14 +88,16 @@ struct delayed {
 
 /* Where small snapshots are copied, see snapshot_copy.c. */
 #define POOLS       4
-#define POOL_MAX    (UINT64_C(4) << 20) /* larger copies are made in fresh memory */
-#define POOLS_BYTES (UINT64_C(8) << 20) /* all of them */
+#define POOL_MAX    (UINT64_C(4) << 20)  /* larger copies are made in fresh memory */
+#define POOL_SPAN   (UINT64_C(16) << 20) /* and those that lie too far apart */
+#define POOLS_BYTES (UINT64_C(8) << 20)  /* memory of all of them */
 struct pool {
     char *write, *read; /* the same file, mapped shared (ours alone) and private (for the child) */
     uint64_t bytes;
     uint32_t hold;     /* entry + 1 of the hold whose snapshot is there; 0 none */
     uint32_t used_seq; /* number of that hold */
-    uint64_t have[(POOL_MAX * 5 / 4 + (UINT64_C(1) << 20)) / OS_PAGE / 64]; /* pages with memory */
+    uint32_t pages;    /* that have memory, */
+    uint64_t have[(POOL_SPAN * 5 / 4 + (UINT64_C(1) << 20)) / OS_PAGE / 64]; /* these */
 };
 
 #define CACHES_BYTES                                                                               \

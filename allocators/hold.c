@@ -81,6 +81,12 @@ bool hold_look(struct heap *h)
     return m->holds_ended != 0;
 }
 
+void hold_rest(struct heap *h, uint64_t ns)
+{
+    h->mine->holds_looked_ns = os_boot_ns();
+    h->mine->holds_wait_ns = at_most(ns, LOOK_EVERY_NS);
+}
+
 /* ---- what waits for a hold -------------------------------------------------
  * The snapshot is a copy: nobody reads what an empty page or a freed block
  * still has.  Only its address has to wait, the memory need not.  It is given

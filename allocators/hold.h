@@ -22,6 +22,8 @@ static inline bool page_is_held(struct heap *h, struct slice *d)
 
 /* Look which holds have ended; not too often.  True if any has since we last asked. */
 bool hold_look(struct heap *h);
+/* A fork took 'ns': the child that it made will hardly have ended before as long again. */
+void hold_rest(struct heap *h, uint64_t ns);
 
 /* An empty page or freed large block that waits for a hold.  Lock held. */
 void held_add(struct heap *h, struct slice *d);

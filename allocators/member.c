@@ -170,7 +170,7 @@ void member_wake(struct heap *h)
                 MEMBER_STATE(MEMBER_LIVE, member_epoch(h->member_id), 0));
 }
 
-void member_quits(struct heap *h)
+AT_FORK(".text") void member_quits(struct heap *h)
 {
     if (!h->shared || h->mine->member_id != h->member_id || h->asleep || h->unusable)
         return;

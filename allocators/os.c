@@ -524,7 +524,7 @@ void os_boot_id(uint64_t id[2])
         id[i & 1] = id[i & 1] * 31 + (uint8_t)text[i];
 }
 
-_Noreturn void os_exit(int status)
+AT_FORK(".text") _Noreturn void os_exit(int status)
 {
     for (;;)
         os_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
@@ -536,7 +536,7 @@ long os_prctl(int option, const unsigned long args[4])
                    0);
 }
 
-long os_pid(void)
+AT_FORK(".text") long os_pid(void)
 {
     return os_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }

@@ -173,7 +173,7 @@ void snapshot_parent(struct heap *h, struct snapshot *s)
     put(fork_facts, h->me->fork_ns, get(h->me->fork_ns) + took);
     put(fork_facts, h->me->forks, get(h->me->forks) + 1);
     put(fork_facts, h->me->fork_bytes, get(h->me->fork_bytes) + s->bytes);
-    h->mine->holds_looked_ns = 0; /* it may have been a short life */
+    hold_rest(h, took);
     heap_unlock(h, s->guard);
 }
 

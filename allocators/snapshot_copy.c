@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define FIRST_MAX (UINT64_C(128) << 10)
 #define COPY_STEP (UINT64_C(256) << 10)
 #define HUGE_PAGE (UINT64_C(2) << 20)
 #define RUNS_MOST 30000 /* mappings of the child; vm.max_map_count is 65,530 */
@@ -81,6 +82,15 @@ void pool_close(struct pool *p)
     memset(p, 0, sizeof *p);
 }
 
+/* What it has from the last times may not be what this copy needs. */
+static void pool_empty(struct pool *p)
+{
+    if (os_purge(p->write, p->bytes, true) == 0) {
+        memset(p->have, 0, sizeof p->have);
+        p->pages = 0;
+    }
+}
+
 /* Does no address space map what was copied there? */
 static bool pool_is_free(struct snapshot *s, struct pool *p)
 {
@@ -100,24 +110,34 @@ static struct pool *pool_choose(struct heap *h, struct snapshot *s)
             return &pools[i];
     }
     for (unsigned i = 0; i < POOLS; i++) {
-        all += pools[i].bytes;
+        all += (uint64_t)pools[i].pages * OS_PAGE;
         if (!pools[i].bytes)
             empty = empty ? empty : &pools[i];
         else if (pools[i].used_seq - victim->used_seq > UINT32_MAX / 2 || !victim->bytes)
             victim = &pools[i];
     }
     uint64_t bytes = round_up(s->copy_bytes + s->copy_bytes / 4, UINT64_C(256) << 10);
-    if (empty && all + bytes <= POOLS_BYTES)
+    if (empty && all + s->bytes <= POOLS_BYTES)
         victim = empty;
     pool_close(victim); /* whoever has its snapshot there keeps it */
     return pool_open(victim, bytes) ? victim : NULL;
 }
 
+/* Many that fork are children themselves and do so once, with little of their own:
+ * making a pool would cost more than it saves. */
+static bool is_first_and_small(struct heap *h, const struct snapshot *s)
+{
+    return s->bytes <= FIRST_MAX && get(h->me->forks) == 0;
+}
+
 static bool area_take(struct heap *h, struct snapshot *s)
 {
-    bool small = s->want.kind == SNAPSHOT_COPY && !s->detached && s->copy_bytes <= POOL_MAX;
-    s->pool = small ? pool_choose(h, s) : NULL;
+    bool pooled = s->want.kind == SNAPSHOT_COPY && !s->detached && s->bytes <= POOL_MAX &&
+                  s->copy_bytes <= POOL_SPAN && !is_first_and_small(h, s);
+    s->pool = pooled ? pool_choose(h, s) : NULL;
     if (s->pool) {
+        if (s->pool->pages * OS_PAGE > POOL_MAX + POOL_MAX / 4)
+            pool_empty(s->pool);
         s->pool->hold = (uint32_t)s->hold_index + 1;
         s->pool->used_seq = s->seq;
         s->write = s->pool->write;
@@ -149,8 +169,9 @@ static bool copy_back(struct snapshot *s, uint64_t at, uint64_t bytes)
         uint64_t n = i;
         for (; n <= last && !(have[n / 64] >> (n % 64) & 1); n++)
             have[n / 64] |= UINT64_C(1) << (n % 64);
+        s->pool->pages += (uint32_t)(n - i);
         if (os_populate(s->write + i * OS_PAGE, (n - i) * OS_PAGE) == -ENOMEM) {
-            memset(have, 0, sizeof s->pool->have);
+            pool_empty(s->pool);
             return false;
         }
         i = n;

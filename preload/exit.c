@@ -24,7 +24,7 @@ static bool is_the_member(const struct heap *h)
     return pid > 1 && (uint64_t)pid == get(h->me->pid);
 }
 
-static _Noreturn void end(int status)
+AT_FORK(".text") static _Noreturn void end(int status)
 {
     if (preload_mode == MODE_HEAP) {
         member_quits(&main_heap);
@@ -39,12 +39,12 @@ static _Noreturn void end(int status)
     os_exit(status);
 }
 
-EXPORT void _exit(int status)
+AT_FORK(".text") EXPORT void _exit(int status)
 {
     end(status);
 }
 
-EXPORT void _Exit(int status)
+AT_FORK(".text") EXPORT void _Exit(int status)
 {
     end(status);
 }

@@ -26,7 +26,7 @@ bool mode_sends_to_libc(size_t n)
 static struct {
     uint32_t lock;
     char *at, *end;
-} stack;
+} stack AT_FORK(".data") = { .lock = 0 };
 
 static void spin_lock(uint32_t *lock)
 {
@@ -75,8 +75,8 @@ size_t mode_size(const void *p)
 
 /* ---- HSHM_ALLOCATOR=page: pages without thread caches ----------------------------------- */
 
-static uint32_t page_lock;
-static struct thread_cache *page_cache;
+static uint32_t page_lock AT_FORK(".data") = 0;
+static struct thread_cache *page_cache AT_FORK(".data") = NULL;
 
 /* One cache for all threads, in the order of a lock.  It is nobody's own: a
  * thread's would go with the thread.  Without memory for it: the caller's, once. */

@@ -27,7 +27,8 @@ static sigaction_fn *real_sigaction;
 static struct sigaction wanted[8];
 static const struct sigaction *current = &wanted[0];
 static unsigned written;
-static long owner; /* pid; a child made by vfork() has another, and must not write here */
+static long owner AT_FORK(".data") =
+    0; /* pid; a child made by vfork() has another, and must not write here */
 
 static void say(const void *at)
 {
@@ -99,7 +100,7 @@ void sigbus_start(void)
     install(&now);
 }
 
-void sigbus_after_fork(void)
+AT_FORK(".text") void sigbus_after_fork(void)
 {
     if (owner)
         owner = os_pid();

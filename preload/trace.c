@@ -40,28 +40,28 @@ struct sample {
 #define GONE ((void *)1)
 
 static struct {
-    uint32_t lock;
     struct site *sites;     /* open hash table */
     struct sample *samples; /* open hash table by address */
     uint8_t *filter;        /* how many samples have an address with that hash, up to 255 */
     uint32_t site_count, sample_count;
     uint64_t dropped;
 } trace;
+static uint32_t trace_lock AT_FORK(".data") = 0; /* each child looks at it */
 
 bool trace_is_on;
 
 static os_signals lock(void)
 {
     os_signals signals = os_signals_block();
-    while (__atomic_exchange_n(&trace.lock, 1, __ATOMIC_ACQUIRE))
-        os_futex_wait(&trace.lock, 1);
+    while (__atomic_exchange_n(&trace_lock, 1, __ATOMIC_ACQUIRE))
+        os_futex_wait(&trace_lock, 1);
     return signals;
 }
 
 static void unlock(os_signals signals)
 {
-    __atomic_store_n(&trace.lock, 0, __ATOMIC_RELEASE);
-    os_futex_wake(&trace.lock, 1);
+    __atomic_store_n(&trace_lock, 0, __ATOMIC_RELEASE);
+    os_futex_wake(&trace_lock, 1);
     os_signals_restore(signals);
 }
 
@@ -248,8 +248,8 @@ void trace_free(void *p)
 /* The lock may have been held by a thread that the child has not got. */
 AT_FORK(".text") void trace_after_fork(void)
 {
-    if (trace.lock) /* else nothing to write: a page less to copy */
-        trace.lock = 0;
+    if (trace_lock) /* else nothing to write: a page less to copy */
+        trace_lock = 0;
 }
 
 void trace_start(void)
