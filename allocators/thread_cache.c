@@ -445,6 +445,7 @@ static struct thread_record *record_make(struct heap *h)
     if (!commit_range(h, off, sizeof(struct thread_record), true, NULL))
         return NULL;
     struct thread_record *record = at_off(h, off);
+    own_put(record_make, record->owner, 0);
     own_put(record_make, record->step.what, 0);
     for (unsigned cls = 0; cls < CLASS_COUNT; cls++) {
         own_put(record_make, record->cells[cls].free, LIST_END);

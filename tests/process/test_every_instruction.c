@@ -5,8 +5,8 @@
  * Built twice: of the code as it is, and of code that says at which site of
  * sites.def it is; then a site at which nobody was killed is a failure.
  *
- * make check goes on with the first images of each site in each phase and with
- * one of many others; make stress with each.
+ * make check goes on with the first images of each site, and of each instruction,
+ * in each phase and with one of many others; make stress with each.
  *
  * timeout: 1200
  */
@@ -346,11 +346,27 @@ static void survive_at(unsigned long rip)
             rip - (unsigned long)&victim_run, (unsigned)status);
 }
 
+/* The first image that this instruction makes in this phase? */
+static bool is_first(unsigned long rip)
+{
+    static uint32_t phase;
+    static unsigned long seen[1 << 14];
+    if (phase != stage->phase)
+        memset(seen, 0, sizeof seen);
+    phase = stage->phase;
+    unsigned long i = rip * UINT64_C(0x9e3779b97f4a7c15) >> 50;
+    while (seen[i] && seen[i] != rip)
+        i = (i + 1) % (1 << 14);
+    bool first = !seen[i];
+    seen[i] = rip;
+    return first;
+}
+
 /* Is this one of those that a short run goes on with? */
-static bool is_tried(void)
+static bool is_tried(unsigned long rip)
 {
     static unsigned long seen;
-    bool tried = all_of_them() || seen++ % SAMPLE_EVERY == 0;
+    bool tried = all_of_them() || seen++ % SAMPLE_EVERY == 0 || is_first(rip);
 #ifdef HSHM_COUNT_SITES
     static uint32_t phase;
     static uint8_t first[SITE_COUNT];
@@ -368,7 +384,7 @@ static bool is_tried(void)
 
 static void die_here(unsigned long rip)
 {
-    if (!is_tried())
+    if (!is_tried(rip))
         return;
     images++;
     survive_at(rip);
@@ -480,14 +496,15 @@ static void run_to_next_stop(pid_t pid)
     extents_find();
 }
 
-/* A short run of the code as it is steps through every fourth phase only. */
+/* A short run of the code as it is steps through every fourth phase only, and that
+ * in which what others have freed is collected. */
 static bool is_stepped(uint32_t phase)
 {
 #ifdef HSHM_COUNT_SITES
     (void)phase;
     return true;
 #else
-    return all_of_them() || phase % 4 == 3;
+    return all_of_them() || phase % 4 == 3 || victim_phases[phase] == phase_thread_ends;
 #endif
 }
 
