@@ -47,6 +47,7 @@ struct slice *page_make(struct thread_cache *tc, unsigned cls)
 void page_set_owner(struct thread_cache *tc, struct slice *d, bool home)
 {
     uint64_t cell = off_of(tc->heap, &tc->record->cells[own_get(d->cls)]);
+    put(page_owner, d->home, HOME_NOBODY); /* 'home' is 'cell' or nobody's at each moment */
     put(page_owner, d->owner, tc->id);
     put(page_owner, d->cell, cell);
     /* A checked block's free looks at its canary first, whoever frees it. */

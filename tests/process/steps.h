@@ -15,7 +15,7 @@ static void phase_allocate(void)
     static const size_t sizes[] = { 1,     16,    16,    200,   1000,  1000,   1000,   1500,
                                     1500,  1500,  1500,  1500,  5000,  5000,   5000,   20000,
                                     20000, 20000, 20000, 20000, 40000, 200000, 1000000 };
-    for (int i = 0; i < 6; i++) /* the survivor frees more of them than may be lost */
+    for (int i = 0; i < 7; i++) /* the survivor frees more of them than may be lost */
         made(fast_malloc(1000), 1000);
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
         made(fast_malloc(sizes[i]), sizes[i]);

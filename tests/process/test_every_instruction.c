@@ -346,17 +346,15 @@ static void survive_at(unsigned long rip)
             rip - (unsigned long)&victim_run, (unsigned)status);
 }
 
-/* The first image that this instruction makes in this phase? */
-static bool is_first(unsigned long rip)
+/* Which instructions have made an image. */
+#define SEEN_MAX (1 << 14)
+static unsigned long seen_ever[SEEN_MAX], seen_in_phase[SEEN_MAX];
+
+static bool is_first(unsigned long *seen, unsigned long rip)
 {
-    static uint32_t phase;
-    static unsigned long seen[1 << 14];
-    if (phase != stage->phase)
-        memset(seen, 0, sizeof seen);
-    phase = stage->phase;
     unsigned long i = rip * UINT64_C(0x9e3779b97f4a7c15) >> 50;
     while (seen[i] && seen[i] != rip)
-        i = (i + 1) % (1 << 14);
+        i = (i + 1) % SEEN_MAX;
     bool first = !seen[i];
     seen[i] = rip;
     return first;
@@ -366,7 +364,8 @@ static bool is_first(unsigned long rip)
 static bool is_tried(unsigned long rip)
 {
     static unsigned long seen;
-    bool tried = all_of_them() || seen++ % SAMPLE_EVERY == 0 || is_first(rip);
+    bool tried = all_of_them() || seen++ % SAMPLE_EVERY == 0;
+    tried |= is_first(seen_in_phase, rip);
 #ifdef HSHM_COUNT_SITES
     static uint32_t phase;
     static uint8_t first[SITE_COUNT];
@@ -388,7 +387,7 @@ static void die_here(unsigned long rip)
         return;
     images++;
     survive_at(rip);
-    beside = images % BESIDE_EVERY == 0 || all_of_them();
+    beside = is_first(seen_ever, rip) || images % BESIDE_EVERY == 0 || all_of_them();
     if (beside)
         survive_at(rip);
     beside = false;
@@ -585,6 +584,7 @@ static void run_stepped(bool reclaim)
         if (phase > 0) /* when it joins it only notes the death */
             grace_is_over(&heap);
         changed();
+        memset(seen_in_phase, 0, sizeof seen_in_phase);
         if (is_stepped(phase))
             step_to_next_stop(victim);
         else
