@@ -87,7 +87,6 @@ F, T = "allocators/page.c", "process/test_every_instruction"
 mutant(F, "a merged list was not in use", "own_put(page_used, d->used, own_get(d->used) - n);\n        own_put(page_taking", "own_put(page_taking", "process/test_one_heap")
 mutant(F, "a remote list is known to a register alone", "own_put(page_taking, d->taken, remote_head(word));", ";", T)
 mutant(F, "a page that changes its owner is freed to by the last one", "    put(page_owner, d->home, HOME_NOBODY); /* 'home'", "    /* 'home'", T)
-mutant("allocators/thread_cache.c", "a new record has an owner from what was there", "    own_put(record_make, record->owner, 0);\n", "", T)
 mutant(F, "a block being freed is known to its freer alone", "    put_release(inflight_linked, step->what, off | INFLIGHT_LINKED);", "    put_release(inflight_linked, step->what, 0);", T)
 mutant(F, "no list has any block", "    if (list_has(h, remote_head(get(d->remote)), off) || list_has(h, get(d->taken), off))\n        return true;\n    return cell_is_sound(h, cell) &&", "    return 0 && cell &&", "process/test_damage:a_block_freed_twice")
 mutant(F, "the audit finds nothing", "    own_put(page_used, d->used, own_get(d->used) - 1);\n    return 1;", "    return 1;", T)
