@@ -191,7 +191,7 @@ $(B)/tests/stress/test_%: $(O)/tests/stress/test_%.o
 	$(link) $< -lcriterion -o $@
 
 # These use hshm.h.
-$(B)/tests/prog_api $(addprefix $(B)/tests/prog_api_,sync storm workloads): \
+$(B)/tests/prog_api $(addprefix $(B)/tests/prog_api_,backends stats storm sync workloads): \
 $(B)/tests/%: $(O)/tests/process/%.o $(B)/libhshm.so
 	@mkdir -p $(@D)
 	$(link) $< -L$(B) -lhshm -Wl,-rpath,'$$ORIGIN/..' -o $@

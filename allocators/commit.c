@@ -35,6 +35,13 @@ uint64_t ledger_recount(struct heap *h)
     return get(h->header->charged);
 }
 
+static void ledger_peak(struct heap *h, uint64_t sum)
+{
+    uint64_t peak = get(h->header->peak);
+    while (unlikely(sum > peak) && !cas(ledger_peak, h->header->peak, &peak, sum))
+        ;
+}
+
 bool ledger_charge(struct heap *h, uint64_t pages)
 {
     if (!h->shared)
@@ -48,8 +55,10 @@ bool ledger_charge(struct heap *h, uint64_t pages)
     uint64_t sum = fetch_add(ledger_charge, h->header->charged, pages) + pages;
     if (sum > h->limit_pages)
         sum = ledger_recount(h);
-    if (sum <= h->limit_pages && room_is_enough(h, pages, sum))
+    if (sum <= h->limit_pages && room_is_enough(h, pages, sum)) {
+        ledger_peak(h, sum);
         return true;
+    }
     ledger_cancel(h, pages);
     return false;
 }

@@ -107,6 +107,8 @@ static bool huge_soil(struct heap *h, uint32_t first, uint32_t n)
 
 static void *huge_alloc(struct heap *h, uint64_t bytes, size_t align, bool growing, bool *zero)
 {
+    if (h->shared && bytes / OS_PAGE > h->limit_pages)
+        return NULL; /* it never fits: no room that others need is taken to find out */
     uint32_t n = chunks_for(bytes), room = growing ? n / 2 + 1 : 0;
     uint32_t first = room ? chunk_claim_run(h, n + room, align) : 0;
     if (!first) {

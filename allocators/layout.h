@@ -150,7 +150,8 @@ struct seg_header {
     sh64_t purges;      /* 368  runs of OS pages that were given back to the system */
     sh64_t purged;      /* 376  OS pages in them */
     sh64_t purged_ns;   /* 384  when that was last done, CLOCK_REALTIME; 0 never */
-    sh64_t reserved1[14];
+    sh64_t peak;        /* 392  most that 'charged' ever was */
+    sh64_t reserved1[13];
     sh64_t dumped_ns; /* 504  when `hshm dump` made this copy; never set in a segment */
 };
 AT(seg_header, magic, 0);

@@ -171,8 +171,14 @@ void stats_collect(struct view *v, struct stats *s)
     if (v->wrong)
         return;
     collect_members(&k);
-    for (uint64_t c = v->header.first_chunk; c < v->chunk_high; c++)
+    uint64_t run = 0;
+    for (uint64_t c = v->header.first_chunk; c < v->chunk_high; c++) {
         collect_chunk(&k, c);
+        run = word_state(get(v->chunks[c].word)) == CHUNK_FREE ? run + 1 : 0;
+        s->free_run = run > s->free_run ? run : s->free_run;
+    }
+    run += v->header.chunk_count - v->chunk_high;
+    s->free_run = run > s->free_run ? run : s->free_run;
     /* A page knows only the last of those whose blocks it keeps. */
     uint64_t told = get(v->header.kept_members);
     told = told < s->kept.blocks ? told : s->kept.blocks;

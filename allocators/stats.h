@@ -37,7 +37,8 @@ struct stats {
     uint64_t warm_bytes;             /* committed in free chunks */
     uint64_t idle_bytes;             /* committed in free slices of owned chunks */
     uint64_t chunks[CHUNK_HUGE + 1]; /* by state */
-    uint64_t free_slices;            /* in owned chunks and orphans */
+    uint64_t free_run;          /* most chunks in a row that are free, those never used included */
+    uint64_t free_slices;       /* in owned chunks and orphans */
     uint64_t held_free_bytes;   /* free blocks beside used ones that snapshots keep from reuse */
     uint64_t dropped, deferred; /* frees of forked processes, see inherited.h */
     uint64_t held_pages;        /* kept from reuse by snapshots, as marked */

@@ -14,14 +14,19 @@
 #define SEGMENTS_MAX  256
 #define SEGMENT_SHIFT 26 /* windows are multiples of 64 MiB and lie at multiples of their size */
 
+struct array;
+
 struct hshm_segment {
     struct heap *heap;
+    struct array *array; /* it lies in an array, see array.h; else NULL */
     struct heap own;
     struct heap_config config; /* to join again after a fork */
     uint64_t serial;           /* of this opening; 0: the entry is unused */
     uint32_t index, opens;
-    uint32_t check; /* hshm_ptr_t.check of pointers into it */
+    uint32_t id, check; /* hshm_ptr_t.segment and .check of pointers into it */
     bool is_default;
+    bool memory_is_ours;    /* of an array: "malloc:" */
+    struct seg_header fake; /* of an array: says how large it is */
     char name[208];
 };
 
@@ -35,12 +40,20 @@ struct hshm_segment *segment_of_block(const void *p);
 struct hshm_segment *segment_of_index(uint32_t index);
 /* By its base >> SEGMENT_SHIFT. */
 struct hshm_segment *segment_at_base(uint32_t base);
+/* By hshm_ptr_t.segment. */
+struct hshm_segment *segment_of_id(uint32_t id);
 /* After a fork the child joins anew.  False: it cannot. */
 bool segment_is_ours(struct hshm_segment *segment);
 /* References and blocks of members that have died are given back, if it is time to look. */
 void segment_without_the_dead(struct hshm_segment *segment);
 /* Of the preload; NULL: there is none, or of another release. */
 const struct heap_table *preload_table(void);
+
+/* ---- stats.c ----------------------------------------------------------------------------- */
+
+/* Bytes that it may still take, with those that are in it and nobody's: what its limit, that of this
+ * member, its file system and the memory cgroup leave. */
+uint64_t segment_room(struct hshm_segment *segment);
 
 /* ---- sync.c ------------------------------------------------------------------------------ */
 

@@ -2,7 +2,7 @@
 #include "allocators/damage.h"
 #include "allocators/page.h"
 #include "allocators/thread_cache.h"
-#include "api/api.h"
+#include "api/array.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -34,7 +34,15 @@ API void *hshm_alloc(hshm_segment *segment, size_t size)
 {
     struct hshm_segment *s = segment_get(segment);
     struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
-    return tc ? alloc_from(s, tc, size) : NULL;
+    if (likely(tc != NULL))
+        return alloc_from(s, tc, size);
+    return s && s->array ? array_alloc(s, 16, size) : NULL;
+}
+
+static void *array_zalloc(struct hshm_segment *s, size_t size)
+{
+    void *p = array_alloc(s, 16, size);
+    return p ? memset(p, 0, size) : NULL;
 }
 
 static bool product(size_t count, size_t size, size_t *bytes)
@@ -50,7 +58,7 @@ API void *hshm_zalloc(hshm_segment *segment, size_t size)
     struct hshm_segment *s = segment_get(segment);
     struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
     if (!tc)
-        return NULL;
+        return s && s->array ? array_zalloc(s, size) : NULL;
     void *p = heap_calloc(tc, size);
     if (!p)
         fail_memory(s, size);
@@ -72,7 +80,7 @@ API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
     struct hshm_segment *s = segment_get(segment);
     struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
     if (!tc)
-        return NULL;
+        return s && s->array ? array_alloc(s, align, size) : NULL;
     void *p = heap_memalign(tc, align, size);
     if (!p)
         fail_memory(s, size);
@@ -115,7 +123,9 @@ API void hshm_free(void *p)
     struct hshm_segment *s = segment_must(p, "hshm_free");
     int saved = errno;
     struct thread_cache *tc = thread_cache_of(s);
-    if (tc && !push(tc, p))
+    if (unlikely(s->array != NULL))
+        array_free(s, p, "hshm_free");
+    else if (tc && !push(tc, p))
         heap_free(tc, p);
     errno = saved;
 }
@@ -127,7 +137,7 @@ API void *hshm_realloc(void *p, size_t size)
     struct hshm_segment *s = segment_must(p, "hshm_realloc");
     struct thread_cache *tc = thread_cache_of(s);
     if (!tc)
-        return NULL;
+        return s->array ? array_realloc(s, p, size) : NULL;
     void *q = heap_realloc(tc, p, size);
     if (!q)
         fail_memory(s, size);
@@ -143,6 +153,8 @@ API void *hshm_reallocarray(void *p, size_t count, size_t size)
 API size_t hshm_usable_size(const void *p)
 {
     struct hshm_segment *s = p ? segment_of_block(p) : NULL;
+    if (s && s->array)
+        return array_usable(s, p);
     return s && (s->heap->inherited || heap_block(s->heap, p)) ? heap_usable_size(s->heap, p) : 0;
 }
 

@@ -98,9 +98,8 @@ int fail_core(long rc, const char *what)
 int fail_memory(struct hshm_segment *segment, size_t size)
 {
     struct heap *h = segment->heap;
-    uint64_t limit = h->limit_pages, charged = get(h->header->charged);
     if (!h->shared)
         return fail(HSHM_ENOMEM, "asked for %zu bytes", size);
-    return fail(HSHM_ENOMEM, "segment %s: asked for %zu bytes, %lu are not in use", segment->name,
-                size, (unsigned long)(limit > charged ? (limit - charged) * OS_PAGE : 0));
+    return fail(HSHM_ENOMEM, "segment %s: asked for %zu bytes, available %lu", segment->name, size,
+                (unsigned long)segment_room(segment));
 }

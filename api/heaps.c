@@ -2,7 +2,8 @@
  * is, its counts, its header, and a stack's area. */
 #include "allocators/alloc.h"
 #include "allocators/large.h"
-#include "api/api.h"
+#include "allocators/names.h"
+#include "api/array.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -80,6 +81,8 @@ API int hshm_heap_create(hshm_segment *segment, uint32_t id, enum hshm_heap_kind
         (kind == HSHM_HEAP_STACK) != (size != 0) || header_size > PTRDIFF_MAX / 2 ||
         size > PTRDIFF_MAX / 2)
         return fail(HSHM_EINVAL, "hshm_heap_create: a kind, and a size for a stack alone");
+    if (s->array && kind == HSHM_HEAP_PAGE)
+        return fail(HSHM_EINVAL, "an array has no pages of its own");
     heap_name(id, name);
     size_t head_size = sizeof(struct heap_head) + header_size;
     struct filling how = { .size =
@@ -106,7 +109,7 @@ API int hshm_heap_open(hshm_segment *segment, uint32_t id, hshm_heap **heap)
     char name[32];
     struct hshm_segment *s = segment_get(segment);
     heap_name(id, name);
-    struct heap_head *head = s ? hshm_find(s, name, 0, 0, HSHM_COUNTED) : NULL;
+    struct heap_head *head = s ? hshm_find(s, name, 0, 0, s->array ? 0 : HSHM_COUNTED) : NULL;
     return head ? handle_make(s, head, id, heap) : hshm_error();
 }
 
@@ -256,6 +259,55 @@ API void *hshm_heap_realloc(hshm_heap *heap, void *p, size_t size)
     return q;
 }
 
+/* ---- all of them ------------------------------------------------------------------------------ */
+
+static uint64_t used_of(const struct heap_head *head)
+{
+    uint64_t sum = 0;
+    if (head->kind == HSHM_HEAP_STACK)
+        return __atomic_load_n(&head->top, __ATOMIC_ACQUIRE);
+    for (unsigned i = 0; i < HEAP_SHARDS; i++)
+        sum += __atomic_load_n(&head->used[i].bytes, __ATOMIC_RELAXED);
+    return sum;
+}
+
+struct heaps {
+    struct heap *heap;
+    int (*each)(const hshm_heap_info_t *, void *);
+    void *context;
+    int rc;
+};
+
+static bool heaps_one(const char *name, const struct name_info *found, void *ctx)
+{
+    struct heaps *heaps = ctx;
+    hshm_heap_info_t info = { 0 };
+    if (sscanf(name, "hshm.heap.%u", &info.id) != 1)
+        return true;
+    const struct heap_head *head = found->at;
+    info.kind = (enum hshm_heap_kind)head->kind;
+    info.used = used_of(head);
+    info.size = head->size;
+    info.header_size = head->header_size;
+    info.handles = name_refs(heaps->heap, found->entry);
+    heaps->rc = heaps->each(&info, heaps->context);
+    return heaps->rc == 0;
+}
+
+API int hshm_heaps(hshm_segment *segment, int (*each)(const hshm_heap_info_t *heap, void *context),
+                   void *context)
+{
+    struct hshm_segment *s = segment_get(segment);
+    if (!s)
+        return hshm_error();
+    if (s->array)
+        return fail(HSHM_EINVAL, "%s is an array: it lists no heaps", s->name);
+    segment_without_the_dead(s);
+    struct heaps heaps = { s->heap, each, context, 0 };
+    names_each(s->heap, heaps_one, &heaps);
+    return heaps.rc;
+}
+
 /* ---- what is known of it ---------------------------------------------------------------------- */
 
 API enum hshm_heap_kind hshm_heap_kind(const hshm_heap *heap)
@@ -272,12 +324,7 @@ API void *hshm_heap_header(hshm_heap *heap, size_t *size)
 
 API uint64_t hshm_heap_used(hshm_heap *heap)
 {
-    uint64_t sum = 0;
-    if (heap->kind == HSHM_HEAP_STACK)
-        return hshm_heap_mark(heap);
-    for (unsigned i = 0; i < HEAP_SHARDS; i++)
-        sum += __atomic_load_n(&heap->head->used[i].bytes, __ATOMIC_RELAXED);
-    return sum;
+    return used_of(heap->head);
 }
 
 API uint64_t hshm_heap_mark(hshm_heap *heap)

@@ -1,5 +1,5 @@
 #include "allocators/names.h"
-#include "api/api.h"
+#include "api/array.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -22,13 +22,15 @@ void *named_make(hshm_segment *segment, const char *name, size_t size, size_t al
     struct name_info info;
     bool new = false;
     struct hshm_segment *s = segment_get(segment);
-    struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
-    if (!tc)
-        return NULL;
-    if (!name || !size || align & (align - 1)) {
+    if (s && (!name || !size || align & (align - 1))) {
         fail(HSHM_EINVAL, "a named block has a name, a size, and an alignment of a power of two");
         return NULL;
     }
+    if (s && s->array)
+        return array_named(s, name, size, align, type, flags, made);
+    struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
+    if (!tc)
+        return NULL;
     for (long rc;;) {
         rc = name_create(tc, name, size, align, type, flags & HSHM_ALONE, &info, &new);
         if (rc == 0 && flags & HSHM_COUNTED)
@@ -65,6 +67,8 @@ API void *hshm_find(hshm_segment *segment, const char *name, size_t size, uint64
     struct hshm_segment *s = segment_get(segment);
     if (!s)
         return NULL;
+    if (s->array && !(flags & HSHM_COUNTED))
+        return array_find(s, name, size, type);
     struct thread_cache *counted = flags & HSHM_COUNTED ? thread_cache_of(s) : NULL;
     if (!name || (flags & HSHM_COUNTED && !counted)) {
         if (!name)
@@ -84,12 +88,18 @@ static bool publish_filled(struct hshm_segment *s, const char *name, const struc
 {
     struct name_info info;
     bool shared;
-    struct thread_cache *tc = thread_cache_of(s);
-    void *p = tc ? hshm_alloc_aligned(s, how->align, how->size) : NULL;
+    struct thread_cache *tc = s->array ? NULL : thread_cache_of(s);
+    void *p = tc || s->array ? hshm_alloc_aligned(s, how->align, how->size) : NULL;
     if (!p)
         return false;
     memset(p, 0, how->clear);
     how->fill(p, how);
+    if (s->array) {
+        int failed = array_publish(s, name, p, how->size, how->type);
+        if (failed)
+            hshm_free(p);
+        return !failed || failed == HSHM_EEXIST;
+    }
     long rc = name_publish(tc, name, p, how->size, how->type, &info, &shared);
     if (rc == 0)
         return true;
@@ -103,6 +113,8 @@ void *named_filled(struct hshm_segment *segment, const char *name, const struct 
                    unsigned flags)
 {
     struct hshm_segment *s = segment_get(segment);
+    if (s && s->array) /* has no references */
+        flags &= ~(unsigned)HSHM_COUNTED;
     for (void *p; s;) {
         if ((p = hshm_find(s, name, how->size, how->type, flags)))
             return p;
@@ -135,6 +147,11 @@ API int hshm_publish(const char *name, void *block, size_t size, uint64_t type, 
     struct hshm_segment *s = segment_of_block(block);
     if (!s || !name || is_reserved(name))
         return fail(HSHM_EINVAL, "hshm_publish: a name, and a block of an open segment");
+    if (s->array) {
+        if (stays_shared)
+            *stays_shared = !s->memory_is_ours;
+        return array_publish(s, name, block, size, type);
+    }
     struct thread_cache *tc = thread_cache_of(s);
     if (!tc)
         return hshm_error();
@@ -147,6 +164,8 @@ API int hshm_publish(const char *name, void *block, size_t size, uint64_t type, 
 int named_remove(hshm_segment *segment, const char *name)
 {
     struct hshm_segment *s = segment_get(segment);
+    if (s && s->array)
+        return array_unname(s, name);
     struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
     if (!tc)
         return hshm_error();
@@ -176,7 +195,7 @@ static uint32_t entry_of(struct heap *h, const void *block, uint32_t *generation
 API int hshm_named_ref(void *block)
 {
     struct hshm_segment *s = segment_of_block(block);
-    uint32_t generation, entry = s ? entry_of(s->heap, block, &generation) : 0;
+    uint32_t generation, entry = s && !s->array ? entry_of(s->heap, block, &generation) : 0;
     if (!entry)
         return fail(HSHM_EINVAL, "hshm_named_ref: the block has no name");
     struct thread_cache *tc = thread_cache_of(s);
@@ -189,7 +208,7 @@ API int hshm_named_ref(void *block)
 API int hshm_named_unref(void *block)
 {
     struct hshm_segment *s = segment_of_block(block);
-    uint32_t generation, entry = s ? entry_of(s->heap, block, &generation) : 0;
+    uint32_t generation, entry = s && !s->array ? entry_of(s->heap, block, &generation) : 0;
     struct thread_cache *tc = entry ? thread_cache_of(s) : NULL;
     if (!entry || !tc || name_unref(tc, entry) < 0)
         return fail(HSHM_EINVAL, "hshm_named_unref: this member has no reference to the block");
@@ -216,6 +235,8 @@ API int hshm_name_info(hshm_segment *segment, const char *name, hshm_name_t *inf
         return hshm_error();
     if (!name || !info || info->struct_size < sizeof *info)
         return fail(HSHM_EINVAL, "hshm_name_info: a name, and struct_size");
+    if (s->array)
+        return array_name_info(s, name, info);
     segment_without_the_dead(s);
     long rc = name_find(s->heap, name, 0, 0, NULL, &found);
     if (rc < 0)
@@ -229,7 +250,7 @@ API int hshm_name_of(const void *block, char *name, size_t room)
     struct name_info info;
     char text[NAME_BYTES];
     struct hshm_segment *s = segment_of_block(block);
-    if (!s || !name_of(s->heap, block, &info, text))
+    if (!s || s->array || !name_of(s->heap, block, &info, text))
         return fail(HSHM_ENOENT, "the block has no name");
     if (strlen(text) >= room)
         return fail(HSHM_ESIZE, "the name has %zu bytes", strlen(text));
@@ -262,6 +283,8 @@ API int hshm_names(hshm_segment *segment,
     struct hshm_segment *s = segment_get(segment);
     if (!s)
         return -1;
+    if (s->array)
+        return array_names(s, each, context);
     segment_without_the_dead(s);
     struct names names = { s->heap, each, context, 0 };
     names_each(s->heap, names_one, &names);

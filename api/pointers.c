@@ -5,13 +5,12 @@ API hshm_ptr_t hshm_ptr(const void *p)
     struct hshm_segment *s = p ? segment_of(p) : NULL;
     if (!s)
         return (hshm_ptr_t)HSHM_NULL;
-    return (hshm_ptr_t){ (uint32_t)((uint64_t)(uintptr_t)s->heap->base >> SEGMENT_SHIFT), s->check,
-                         off_of(s->heap, p) };
+    return (hshm_ptr_t){ s->id, s->check, off_of(s->heap, p) };
 }
 
 API void *hshm_raw(hshm_ptr_t p)
 {
-    struct hshm_segment *s = p.segment ? segment_at_base(p.segment) : NULL;
+    struct hshm_segment *s = p.segment ? segment_of_id(p.segment) : NULL;
     return s && s->check == p.check && p.offset < s->heap->header->window
                ? at_off(s->heap, p.offset)
                : NULL;

@@ -2,7 +2,7 @@
 #include "allocators/settings.h"
 #include "allocators/thread_cache.h"
 #include "allocators/words.h"
-#include "api/api.h"
+#include "api/array.h"
 #include "config/log.h"
 #include "config/options.h"
 
@@ -50,11 +50,66 @@ struct hshm_segment *segment_at_base(uint32_t base)
     return NULL;
 }
 
+/* Those that lie in arrays are few and anywhere: looked through, up to the last one. */
+static struct hshm_segment *arrays[SEGMENTS_MAX];
+static uint32_t arrays_high;
+
+struct hshm_segment *segment_of_id(uint32_t id)
+{
+    if (likely(!(id & ARRAY_ID_BIT)))
+        return segment_at_base(id);
+    uint32_t high = __atomic_load_n(&arrays_high, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < high; i++) {
+        struct hshm_segment *s = __atomic_load_n(&arrays[i], __ATOMIC_ACQUIRE);
+        if (s && s->id == id)
+            return s;
+    }
+    return NULL;
+}
+
+static struct hshm_segment *array_of(const void *p)
+{
+    uint32_t high = __atomic_load_n(&arrays_high, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < high; i++) {
+        struct hshm_segment *s = __atomic_load_n(&arrays[i], __ATOMIC_ACQUIRE);
+        if (s && off_of(s->heap, p) < s->fake.window)
+            return s;
+    }
+    return NULL;
+}
+
+/* Lock held. */
+static void array_enter(struct hshm_segment *s)
+{
+    uint32_t i = 0;
+    while (arrays[i])
+        i++;
+    __atomic_store_n(&arrays[i], s, __ATOMIC_RELEASE);
+    if (i >= arrays_high)
+        __atomic_store_n(&arrays_high, i + 1, __ATOMIC_RELEASE);
+}
+
+static void array_leave(const struct hshm_segment *s)
+{
+    for (uint32_t i = 0; i < arrays_high; i++)
+        if (arrays[i] == s)
+            __atomic_store_n(&arrays[i], NULL, __ATOMIC_RELEASE);
+}
+
 /* The one that the thread's last pointer lay in. */
 static __thread struct {
     uint64_t base, window, serial;
     struct hshm_segment *segment;
 } last_found;
+
+static struct hshm_segment *found(struct hshm_segment *s)
+{
+    last_found.base = (uint64_t)(uintptr_t)s->heap->base;
+    last_found.window = s->heap->header->window;
+    last_found.serial = s->serial;
+    last_found.segment = s;
+    return s;
+}
 
 static struct hshm_segment *segment_search(const void *p)
 {
@@ -63,15 +118,11 @@ static struct hshm_segment *segment_search(const void *p)
         uint64_t window = sizes & -sizes;
         struct hshm_segment *s =
             segment_at_base((uint32_t)(((uint64_t)(uintptr_t)p & -window) >> SEGMENT_SHIFT));
-        if (s && s->heap->header->window == window) {
-            last_found.base = (uint64_t)(uintptr_t)s->heap->base;
-            last_found.window = window;
-            last_found.serial = s->serial;
-            last_found.segment = s;
-            return s;
-        }
+        if (s && s->heap->header->window == window)
+            return found(s);
     }
-    return NULL;
+    struct hshm_segment *s = array_of(p);
+    return s ? found(s) : NULL;
 }
 
 struct hshm_segment *segment_of(const void *p)
@@ -150,18 +201,33 @@ const struct heap_table *preload_table(void)
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
+/* A child has a copy of private arrays, and of nobody who could leave their mutex. */
 static void lock_on_fork(void)
 {
+    struct patience forever = { .wait_ms = -1 };
     pthread_mutex_lock(&lock);
+    for (uint32_t i = 0; i < arrays_high; i++)
+        if (arrays[i] && arrays[i]->memory_is_ours)
+            mutex_take(&arrays[i]->array->mutex, &forever);
 }
 static void unlock_after_fork(void)
 {
+    for (uint32_t i = 0; i < arrays_high; i++)
+        if (arrays[i] && arrays[i]->memory_is_ours)
+            mutex_leave(&arrays[i]->array->mutex);
+    pthread_mutex_unlock(&lock);
+}
+static void begin_in_child(void)
+{
+    for (uint32_t i = 0; i < arrays_high; i++)
+        if (arrays[i] && arrays[i]->memory_is_ours)
+            hshm_mutex_init(&arrays[i]->array->mutex);
     pthread_mutex_unlock(&lock);
 }
 
 static __attribute__((constructor)) void start(void)
 {
-    pthread_atfork(lock_on_fork, unlock_after_fork, unlock_after_fork);
+    pthread_atfork(lock_on_fork, unlock_after_fork, begin_in_child);
 }
 
 /* Others learn that we are going; code after us may still use the segments. */
@@ -224,9 +290,16 @@ static struct hshm_segment *entry_unused(void)
 static void entry_open(struct hshm_segment *s, const char *name)
 {
     snprintf(s->name, sizeof s->name, "%s", name);
-    s->check = (uint32_t)mix64(s->heap->header->created_ns ^ s->heap->header->link_key) | 1;
     s->opens = 1;
     s->serial = ++serials;
+    if (s->array) {
+        s->id = s->array->id;
+        s->check = s->array->check;
+        array_enter(s);
+        return;
+    }
+    s->id = base_of(s);
+    s->check = (uint32_t)mix64(s->heap->header->created_ns ^ s->heap->header->link_key) | 1;
     place_add(s);
 }
 
@@ -292,6 +365,70 @@ struct hshm_segment *segment_get(struct hshm_segment *segment)
     return segment;
 }
 
+/* "malloc:NAME": an array of our own, of this process alone. */
+static int open_malloc(struct hshm_segment *s, const hshm_attr_t *attr)
+{
+    size_t size = attr ? round_up(attr->size, OS_PAGE) : 0;
+    if (!size || !(attr->flags & HSHM_CREATE))
+        return fail(HSHM_EINVAL, "segment %s: a size, and HSHM_CREATE", s->name);
+    void *memory = os_map(size, false);
+    if (!memory)
+        return fail(HSHM_ENOMEM, "segment %s: no %zu bytes", s->name, size);
+    s->memory_is_ours = true;
+    return array_attach(s, memory, size, HSHM_CREATE);
+}
+
+API int hshm_open_array(void *array, size_t size, unsigned flags, hshm_segment **segment)
+{
+    struct hshm_segment *s = NULL;
+    char name[32];
+    if (!array || (uintptr_t)array % 16 || !segment || size < ARRAY_LEAST || flags & ~HSHM_CREATE)
+        return fail(HSHM_EINVAL, "hshm_open_array: an aligned array of %zu bytes at least",
+                    (size_t)ARRAY_LEAST);
+    pthread_mutex_lock(&lock);
+    defaults(); /* what we say has somewhere to go */
+    snprintf(name, sizeof name, "array:%p", array);
+    int rc = entry_of_name(name)     ? fail(HSHM_EBUSY, "%s is open here", name)
+             : !(s = entry_unused()) ? fail(HSHM_EFULL, "%u segments are open", SEGMENTS_MAX)
+                                     : array_attach(s, array, size, flags);
+    if (rc == 0) {
+        entry_open(s, name);
+        *segment = s;
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+/* A file without a name has its descriptor for it: nobody needs that any more. */
+static void close_nameless(const char *path, uint64_t device, uint64_t inode)
+{
+    int fd = -1;
+    struct os_file file;
+    if (sscanf(path, "/proc/self/fd/%d", &fd) == 1 && os_fstat(fd, &file) == 0 &&
+        file.device == device && file.inode == inode)
+        os_close(fd);
+}
+
+static bool is_memfd(const char *name)
+{
+    return strncmp(name, "memfd:", 6) == 0;
+}
+
+/* Whose addresses they are here. */
+static int fail_clash(const struct hshm_segment *s)
+{
+    struct seg_header header = { 0 };
+    char path[256] = "";
+    segment_path(s->name, (uint64_t)os_euid(), path, sizeof path);
+    long fd = os_open(path, O_RDONLY, 0);
+    if (fd >= 0 && os_pread(fd, &header, sizeof header, 0) != (long)sizeof header)
+        header.window = 0;
+    if (fd >= 0)
+        os_close(fd);
+    return fail(HSHM_ECLASH, "segment %s: its addresses %p-%p are taken in this program", s->name,
+                (void *)header.base, (void *)(header.base + header.window));
+}
+
 static bool attach(struct hshm_segment *s, const hshm_attr_t *attr, const char **why)
 {
     unsigned flags = attr ? attr->flags : HSHM_CREATE;
@@ -299,7 +436,7 @@ static bool attach(struct hshm_segment *s, const hshm_attr_t *attr, const char *
     if (flags & HSHM_READ_ONLY)
         return segment_read(&s->own, s->name, why);
     s->config = *defaults();
-    s->config.name = s->name;
+    s->config.name = is_memfd(s->name) ? "memfd:" : s->name;
     s->config.how = !(flags & HSHM_CREATE)   ? SEGMENT_JOIN
                     : flags & HSHM_EXCLUSIVE ? SEGMENT_MAKE
                                              : SEGMENT_JOIN_OR_MAKE;
@@ -336,8 +473,14 @@ static int open_locked(const char *name, const hshm_attr_t *attr, hshm_segment *
     if (strlen(name) >= sizeof s->name)
         return fail(HSHM_EINVAL, "segment %s: the name is too long", name);
     strcpy(s->name, name);
-    if (!attach(s, attr, &why))
-        return fail(why_code(why), "segment %s: %s", name, why);
+    if (strncmp(name, "malloc:", 7) == 0) {
+        int rc = open_malloc(s, attr);
+        if (rc)
+            return rc;
+    } else if (!attach(s, attr, &why)) {
+        return why == segment_clashes ? fail_clash(s)
+                                      : fail(why_code(why), "segment %s: %s", name, why);
+    }
     entry_open(s, name);
     *segment = s;
     return 0;
@@ -409,6 +552,23 @@ API int hshm_open(const char *name, const hshm_attr_t *attr, hshm_segment **segm
     }
 }
 
+/* Lock held. */
+static void detach(struct hshm_segment *s)
+{
+    if (s->array) {
+        array_leave(s);
+        if (s->memory_is_ours)
+            os_unmap(s->array, s->fake.window);
+        return;
+    }
+    struct heap h = s->own;
+    place_remove(s);
+    thread_segment_closed(s);
+    segment_detach(&s->own);
+    if (is_memfd(s->name))
+        close_nameless(h.path, h.device, h.inode);
+}
+
 API int hshm_close(hshm_segment *segment)
 {
     if (!segment || !segment->serial)
@@ -418,10 +578,8 @@ API int hshm_close(hshm_segment *segment)
                  ? fail(HSHM_EBUSY, "segment %s is the default one", segment->name)
                  : 0;
     if (rc == 0 && --segment->opens == 0) {
-        place_remove(segment);
-        thread_segment_closed(segment);
         segment->serial = 0;
-        segment_detach(&segment->own);
+        detach(segment);
     }
     pthread_mutex_unlock(&lock);
     return rc;
@@ -511,6 +669,17 @@ API int hshm_info(hshm_segment *segment, hshm_info_t *info)
     if (!info || info->struct_size < sizeof *info)
         return fail(HSHM_EINVAL, "hshm_info: struct_size is not set");
     struct heap *h = s->heap;
+    if (s->array) {
+        *info = (hshm_info_t){ .struct_size = sizeof *info,
+                               .name = s->name,
+                               .base = s->array,
+                               .window = s->fake.window,
+                               .limit = s->fake.limit,
+                               .member = 1,
+                               .members = 1,
+                               .is_private = s->memory_is_ours };
+        return 0;
+    }
     *info = (hshm_info_t){ .struct_size = sizeof *info,
                            .name = s->name,
                            .base = h->base,

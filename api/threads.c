@@ -61,7 +61,10 @@ struct thread_cache *thread_cache_of(struct hshm_segment *s)
 {
     struct thread_cache *tc = NULL;
     if (s->heap->read_only) {
-        fail(HSHM_EREADONLY, "segment %s is open for reading only", s->name);
+        if (s->array)
+            fail(HSHM_EINVAL, "%s is an array: it has no members", s->name);
+        else
+            fail(HSHM_EREADONLY, "segment %s is open for reading only", s->name);
         return NULL;
     }
     if (s->heap != &s->own)

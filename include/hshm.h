@@ -93,7 +93,9 @@ enum {
 };
 
 /* Join a segment: a name, or "file:/absolute/path" on any file system that can be mapped
- * shared.  'attr' NULL: join or make it as HSHM_SIZE, HSHM_MODE ... say.  A segment is
+ * shared; "memfd:NAME": a file without a name, for this process and those it forks;
+ * "malloc:NAME": private memory of attr->size bytes, as an array (see hshm_open_array()).
+ * 'attr' NULL: join or make it as HSHM_SIZE, HSHM_MODE ... say.  A segment is
  * found only when it is finished, and never half-made.  Opened twice in a process, it is
  * the same handle, which has to be closed twice.
  * EINVAL (the name, or attr), ENOENT, EEXIST, EPERM, ECLASH, EDAMAGED, ENOMEM, EFULL (256 in
@@ -102,6 +104,15 @@ int hshm_open(const char *name, const hshm_attr_t *attr, hshm_segment **segment)
 /* The preload's segment (or its private heap), else the one that HSHM_SEGMENT names.
  * NULL: there is none. It need not be closed. */
 hshm_segment *hshm_default(void);
+/* A segment in memory of the caller's, 16 KiB at least and aligned to 16: a window of MPI, a mapped file,
+ * a static array.  CREATE makes it anew, whatever lies there; 0 joins one that is made (ENOENT, ESIZE).
+ * Processes may have it at different addresses; hshm_ptr_t means the same block in all of them.
+ * It has blocks, names without references, heaps but for PAGE, header, roots and sums of statistics;
+ * other functions are EINVAL.  It has no members: what a process that dies had stays.  One robust mutex
+ * guards it, an allocation takes the first block that fits, names are looked for one by one.
+ * Alignments hold where the array is.  fork: private memory is copied; no other thread may be in
+ * a call then.  hshm_close() leaves it as it is. */
+int hshm_open_array(void *array, size_t size, unsigned flags, hshm_segment **segment);
 /* Leave it.  No pointer into it may be used any more.  The last member that leaves removes the
  * segment, unless it is persistent.  Not the default one (EBUSY). */
 int hshm_close(hshm_segment *segment);
@@ -371,6 +382,8 @@ uint32_t hshm_queue_length(const hshm_queue *queue);
 
 /* ---- statistics --------------------------------------------------------------------------------- */
 
+/* What is given is always on; sums look through the whole segment, so they take milliseconds.  Exact
+ * when nobody allocates meanwhile.  Not of a private heap (EINVAL): see mallinfo2(3). */
 typedef struct hshm_stats {
     size_t struct_size;   /* set by the caller: sizeof(hshm_stats_t) */
     uint64_t limit;       /* most bytes the segment may take */
@@ -384,10 +397,48 @@ typedef struct hshm_stats {
     uint64_t left_bytes;
     uint64_t our_blocks; /* of the blocks: in pages of this member */
     uint64_t our_bytes;
+    uint64_t peak;         /* most bytes of memory that it ever had or had promised */
+    uint64_t largest_free; /* about the largest block that could be had now */
 } hshm_stats_t;
-/* Always on; looks through the whole segment, so it takes milliseconds.  Exact when nobody
- * allocates meanwhile.  Not in a private heap (EINVAL). */
 int hshm_stats(hshm_segment *segment, hshm_stats_t *stats);
+
+/* The following call back until 'each' returns other than 0, and return what it returned last, or an
+ * error (of this enum, so let yours be others).  The structures may grow at their end. */
+
+/* By size class, smallest first; last all blocks that are larger than the classes: size 0. */
+typedef struct hshm_class {
+    uint64_t size;           /* of each block */
+    uint64_t blocks, bytes;  /* handed out and not freed */
+    uint64_t free_blocks;    /* that can be handed out without new memory */
+    uint64_t reserved_bytes; /* of the segment's addresses */
+} hshm_class_t;
+int hshm_classes(hshm_segment *segment, int (*each)(const hshm_class_t *c, void *context),
+                 void *context);
+
+/* By member: those that live, and those that died and nobody has recovered yet. */
+typedef struct hshm_member {
+    unsigned member; /* its place, as in hshm_info_t */
+    int alive;
+    uint64_t pid; /* in its own pid namespace */
+    const char *program;
+    uint64_t blocks, bytes; /* handed out and not freed, in its pages */
+    uint64_t committed;     /* bytes of memory that it has charged to it */
+    uint64_t threads;       /* that have allocated and live */
+} hshm_member_t;
+int hshm_members(hshm_segment *segment, int (*each)(const hshm_member_t *member, void *context),
+                 void *context);
+
+/* By heap that hshm_heap_create() made. */
+typedef struct hshm_heap_info {
+    uint32_t id;
+    enum hshm_heap_kind kind;
+    uint64_t used; /* as hshm_heap_used() */
+    uint64_t size; /* of a STACK */
+    uint64_t header_size;
+    uint64_t handles; /* open in all members */
+} hshm_heap_info_t;
+int hshm_heaps(hshm_segment *segment, int (*each)(const hshm_heap_info_t *heap, void *context),
+               void *context);
 /* Give free memory back to the system; 1 if there was some. */
 int hshm_trim(hshm_segment *segment);
 

@@ -567,6 +567,17 @@ HSHM_ALLOCATOR_(PageAllocator, HSHM_HEAP_PAGE);
 struct PosixShmMmap {
     static std::string name(const std::string &url) { return url; }
 };
+/* Private memory of the process. */
+struct MallocBackend {
+    static std::string name(const std::string &url) { return "malloc:" + url; }
+};
+using PosixMmap = MallocBackend;
+/* A file without a name: of the process and those it forks. */
+struct MemfdBackend {
+    static std::string name(const std::string &url) { return "memfd:" + url; }
+};
+/* The caller's memory: see hshm_open_array().  Has no PageAllocator. */
+struct ArrayBackend {};
 
 class MemoryManager {
     std::mutex lock_;
@@ -597,6 +608,15 @@ class MemoryManager {
         check(hshm_open(name.c_str(), &attr, &segment));
         backends_[id] = segment;
     }
+    void open_array(MemoryBackendId id, size_t size, void *array, unsigned flags)
+    {
+        std::lock_guard<std::mutex> guard(lock_);
+        if (backends_.count(id))
+            throw Error(ErrorCode::EXISTS, "there is a backend " + std::to_string(id.id));
+        hshm_segment *segment;
+        check(hshm_open_array(array, size, flags, &segment));
+        backends_[id] = segment;
+    }
     template <typename T> T *keep(hshm_heap *heap, AllocatorId id)
     {
         T *made = new T(heap, id);
@@ -616,6 +636,22 @@ class MemoryManager {
     void CreateBackendWithUrl(MemoryBackendId id, size_t size, const std::string &url)
     {
         open(id, BackendT::name(url), size, HSHM_CREATE, 0);
+    }
+    /* One that needs no name elsewhere. */
+    template <typename BackendT> void CreateBackend(MemoryBackendId id, size_t size)
+    {
+        open(id, BackendT::name("backend-" + std::to_string(id.id)), size, HSHM_CREATE, 0);
+    }
+    /* ArrayBackend: the array is made a segment anew; or joined, if another has made it one. */
+    template <typename BackendT> void CreateBackend(MemoryBackendId id, size_t size, void *array)
+    {
+        static_assert(std::is_same<BackendT, ArrayBackend>::value, "only an ArrayBackend has an array");
+        open_array(id, size, array, HSHM_CREATE);
+    }
+    template <typename BackendT> void AttachBackend(MemoryBackendId id, size_t size, void *array)
+    {
+        static_assert(std::is_same<BackendT, ArrayBackend>::value, "only an ArrayBackend has an array");
+        open_array(id, size, array, 0);
     }
     /* Join it; waits until it is made, for so long. */
     template <typename BackendT>

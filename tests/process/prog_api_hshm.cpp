@@ -146,6 +146,31 @@ static void documented_examples_work()
     tear_down();
 }
 
+template <typename AllocT> static void examples_in_backend()
+{
+    auto id = hipc::MemoryBackendId::Get(0);
+    AllocatorId alloc_id(1, 0);
+    HSHM_MEMORY_MANAGER->CreateAllocator<AllocT>(id, alloc_id, 0);
+    examples(HSHM_MEMORY_MANAGER->GetAllocator<AllocT>(alloc_id));
+    tear_down();
+}
+
+static void examples_work_in_each_backend()
+{
+    auto id = hipc::MemoryBackendId::Get(0);
+    alignas(64) static char array[1 << 20];
+    for (int i = 0; i < 2; i++) {
+        HSHM_MEMORY_MANAGER->CreateBackend<hipc::MallocBackend>(id, 1 << 20);
+        examples_in_backend<hipc::ScalablePageAllocator>();
+        HSHM_MEMORY_MANAGER->CreateBackend<hipc::MemfdBackend>(id, 64 << 20);
+        examples_in_backend<hipc::PageAllocator>();
+        HSHM_MEMORY_MANAGER->CreateBackend<hipc::ArrayBackend>(id, sizeof array, array);
+        examples_in_backend<hipc::StackAllocator>();
+        HSHM_MEMORY_MANAGER->CreateBackend<hipc::ArrayBackend>(id, sizeof array, array);
+        examples_in_backend<hipc::ThreadLocalAllocator>();
+    }
+}
+
 struct MyAllocatorHeader {
     uint64_t magic_number;
     size_t allocation_count;
@@ -368,6 +393,7 @@ int main(int argc, char **argv)
         void (*run)();
     } checks[] = {
         { "documented_examples_work", documented_examples_work },
+        { "examples_work_in_each_backend", examples_work_in_each_backend },
         { "custom_header_is_zeroed_and_checked", custom_header_is_zeroed_and_checked },
         { "leak_check_means_something", leak_check_means_something },
         { "out_of_memory_is_thrown", out_of_memory_is_thrown },

@@ -10,8 +10,10 @@
         assert_ran(ALONE("", program, check));                                                     \
         assert_ran(run("HSHM_SEGMENT=names-" #check, program " " #check));                         \
     }
-#define API(check)  API_OF("prog_api", check)
-#define SYNC(check) API_OF("prog_api_sync", check)
+#define API(check)     API_OF("prog_api", check)
+#define SYNC(check)    API_OF("prog_api_sync", check)
+#define BACKEND(check) API_OF("prog_api_backends", check)
+#define STATS(check)   API_OF("prog_api_stats", check)
 
 API(segments_are_made_joined_and_removed)
 API(exclusive_means_that_nobody_else_has_made_it)
@@ -42,6 +44,24 @@ SYNC(a_lock_outlives_killed_readers_and_writers)
 SYNC(an_event_wakes_all_who_wait)
 SYNC(a_queue_delivers_each_element_once_and_in_order)
 SYNC(a_queue_outlives_killed_producers)
+
+STATS(the_peak_stays_when_blocks_are_gone)
+STATS(the_largest_block_is_told)
+STATS(what_is_missing_is_told)
+STATS(an_older_structure_is_filled_as_far_as_it_goes)
+STATS(blocks_are_counted_by_size_class)
+STATS(blocks_are_counted_by_member)
+STATS(heaps_are_listed_with_what_they_use)
+
+BACKEND(files_without_a_name_are_shared_with_children)
+BACKEND(private_memory_is_of_its_process)
+BACKEND(an_array_serves_all_sizes)
+BACKEND(an_array_has_names_header_roots_and_heaps)
+BACKEND(an_array_is_shared_at_different_addresses)
+BACKEND(an_array_outlives_killed_users)
+BACKEND(threads_share_an_array)
+BACKEND(wrong_frees_in_an_array_end_with_a_line)
+BACKEND(a_clash_is_told_with_the_name_and_the_addresses)
 
 /* What the suites and the users of HSHM, clio-core and Umpire do. */
 #define WORK(check) API_OF("prog_api_workloads", check)
@@ -80,6 +100,7 @@ WORK(a_maker_that_is_killed_leaves_nobody_waiting)
     }
 
 HSHM(documented_examples_work)
+HSHM(examples_work_in_each_backend)
 HSHM(custom_header_is_zeroed_and_checked)
 HSHM(leak_check_means_something)
 HSHM(out_of_memory_is_thrown)

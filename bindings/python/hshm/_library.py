@@ -40,7 +40,7 @@ class Name(ctypes.Structure):
 class Stats(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t)] + [(name, c_uint64) for name in (
         "limit committed available blocks bytes names members left_blocks left_bytes our_blocks "
-        "our_bytes").split()]
+        "our_bytes peak largest_free").split()]
 
 
 EACH_NAME = ctypes.CFUNCTYPE(c_int, c_char_p, POINTER(Name), c_void_p)
