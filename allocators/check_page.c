@@ -104,6 +104,9 @@ static bool is_on_another(struct checker *k, const struct unit *u, uint64_t slic
         uint64_t from = get(d.cell) + list * sizeof(uint64_t);
         if (from == u->index)
             continue;
+        /* Its thread is taking over the list of one that has ended: for a moment both have all. */
+        if (word_at(k, from) == word_at(k, u->index))
+            return false;
         for (uint64_t at = word_at(k, from); !(at & 1) && k->walks_left; k->walks_left--) {
             if (at == off)
                 return true;
