@@ -219,12 +219,12 @@ define cxx_program
 @mkdir -p $(@D)
 $(1) $(CXX_FLAGS) $(CFLAGS) $< -L$(B) -lhshm -Wl,-rpath,'$$ORIGIN/..' -o $@
 endef
-$(B)/tests/prog_api_hshm $(B)/tests/prog_api_umpire: $(B)/tests/%: tests/process/%.cpp $(B)/libhshm.so
+$(addprefix $(B)/tests/prog_api_,containers hshm umpire): $(B)/tests/%: tests/process/%.cpp $(B)/libhshm.so
 	$(call cxx_program,$(CXX))
 $(B)/tests/prog_api_mpi: tests/process/prog_api_mpi.cpp $(B)/libhshm.so
 	$(call cxx_program,mpicxx) -Wno-cast-function-type
 # C++ is the user's affair: without a compiler for it those tests are skipped.
-CXX_PROGS := $(if $(shell command -v $(CXX)),$(addprefix $(B)/tests/,prog_api_hshm prog_api_umpire) \
+CXX_PROGS := $(if $(shell command -v $(CXX)),$(addprefix $(B)/tests/prog_api_,containers hshm umpire) \
                $(if $(shell command -v mpicxx),$(B)/tests/prog_api_mpi))
 -include $(CXX_PROGS:=.d)
 

@@ -30,6 +30,13 @@ extern "C" {
 
 #define HSHM_API_VERSION 1
 
+/* What compiles for device code of nvcc and hipcc, too. */
+#if defined(__CUDACC__) || defined(__HIPCC__) || defined(__HIP__)
+#define HSHM_HD __host__ __device__
+#else
+#define HSHM_HD
+#endif
+
 /* ---- errors ------------------------------------------------------------------------------ */
 
 enum hshm_error {
@@ -182,11 +189,11 @@ typedef struct hshm_ptr {
 hshm_ptr_t hshm_ptr(const void *p);
 /* NULL: null, or its segment is not open here.  O(1); may be called in signal handlers. */
 void *hshm_raw(hshm_ptr_t p);
-static inline int hshm_ptr_is_null(hshm_ptr_t p)
+HSHM_HD static inline int hshm_ptr_is_null(hshm_ptr_t p)
 {
     return p.segment == 0;
 }
-static inline int hshm_ptr_equal(hshm_ptr_t a, hshm_ptr_t b)
+HSHM_HD static inline int hshm_ptr_equal(hshm_ptr_t a, hshm_ptr_t b)
 {
     return a.segment == b.segment && a.check == b.check && a.offset == b.offset;
 }

@@ -88,8 +88,9 @@ WORK(who_leaves_takes_no_name_away)
 WORK(a_segment_outlives_its_maker)
 WORK(a_maker_that_is_killed_leaves_nobody_waiting)
 
-#define HSHM(check)   API_CXX("prog_api_hshm", check)
-#define UMPIRE(check) API_CXX("prog_api_umpire", check)
+#define HSHM(check)      API_CXX("prog_api_hshm", check)
+#define CONTAINER(check) API_CXX("prog_api_containers", check)
+#define UMPIRE(check)    API_CXX("prog_api_umpire", check)
 #define API_CXX(program, check)                                                                    \
     Test(api, check)                                                                               \
     {                                                                                              \
@@ -107,11 +108,44 @@ HSHM(out_of_memory_is_thrown)
 HSHM(threads_have_contexts_and_clashes_are_told)
 HSHM(objects_are_moved_and_each_destroyed_once)
 HSHM(containers_are_shared_by_two_programs)
+CONTAINER(a_vector_is_as_the_standard_one)
+CONTAINER(a_string_may_be_set_to_a_part_of_itself)
+CONTAINER(a_list_is_as_the_standard_one)
+CONTAINER(a_map_is_as_the_standard_one)
+CONTAINER(two_programs_share_them)
+CONTAINER(two_programs_share_them_at_different_addresses)
+CONTAINER(no_memory_leaves_them_as_they_were)
+CONTAINER(what_moves_to_another_segment_is_copied)
+CONTAINER(a_ring_queue_outlives_who_pushes)
 UMPIRE(the_page_says)
 UMPIRE(a_resource_of_a_socket_works)
 UMPIRE(a_dead_ranks_reference_ends_with_it)
 UMPIRE(shims_name_what_has_no_name)
 UMPIRE(random_blocks_shared_by_all_give_everything_back)
+
+static void compiles_for_devices(const char *compiler, const char *command)
+{
+    if (shell("command -v %s", compiler).status)
+        cr_skip_test("no compiler for devices");
+    struct outcome o = shell("%s -std=c++17 -Iinclude -o $TMPDIR/device.o "
+                             "tests/process/device_containers.cu",
+                             command);
+    cr_assert_eq(o.status, 0, "%s%s", o.out, o.err);
+}
+
+Test(api, containers_compile_for_cuda)
+{
+    compiles_for_devices("nvcc", "nvcc -x cu -c");
+}
+
+Test(api, containers_compile_for_hip)
+{
+    if (shell("test -e /usr/include/hip/hip_runtime.h").status)
+        cr_skip_test("no compiler for devices");
+    compiles_for_devices("clang++",
+                         "clang++ -x hip --offload-arch=gfx906 --rocm-path=/usr -nogpulib "
+                         "--cuda-device-only -S -include hip/hip_runtime.h");
+}
 
 Test(api, umpires_recipe_works_with_mpi)
 {
