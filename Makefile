@@ -221,11 +221,17 @@ $(1) $(CXX_FLAGS) $(CFLAGS) $< -L$(B) -lhshm -Wl,-rpath,'$$ORIGIN/..' -o $@
 endef
 $(addprefix $(B)/tests/prog_api_,containers hshm umpire): $(B)/tests/%: tests/process/%.cpp $(B)/libhshm.so
 	$(call cxx_program,$(CXX))
-$(B)/tests/prog_api_mpi: tests/process/prog_api_mpi.cpp $(B)/libhshm.so
-	$(call cxx_program,mpicxx) -Wno-cast-function-type
+# With each MPI that is there: Debian has several beside each other.
+MPIS := $(foreach m,mpich openmpi,$(if $(shell command -v mpicxx.$(m)),$(m)))
+$(B)/tests/prog_api_mpi_%: tests/mpi/prog_api_mpi.cpp $(B)/libhshm.so
+	$(call cxx_program,mpicxx.$*) -Wno-cast-function-type
+$(B)/tests/prog_mpi_%: tests/mpi/prog_mpi.c
+	@mkdir -p $(@D)
+	mpicc.$* -std=gnu11 -Wall -Wextra -Werror -Wno-stringop-overflow $(CFLAGS) $< -o $@
 # C++ is the user's affair: without a compiler for it those tests are skipped.
 CXX_PROGS := $(if $(shell command -v $(CXX)),$(addprefix $(B)/tests/prog_api_,containers hshm umpire) \
-               $(if $(shell command -v mpicxx),$(B)/tests/prog_api_mpi))
+               $(foreach m,$(MPIS),$(B)/tests/prog_api_mpi_$(m)))
+MPI_PROGS := $(foreach m,$(MPIS),$(B)/tests/prog_mpi_$(m))
 -include $(CXX_PROGS:=.d)
 
 # The programs they run know only malloc and free; prog_*_static is linked statically.
@@ -298,7 +304,7 @@ $(O)/flags: FORCE
 
 # ---- tests ------------------------------------------------------------------------------------
 
-tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(CXX_PROGS) $(LIBS) $(FAKES) $(FUZZ_TESTS)
+tests: all $(UNIT_TESTS) $(PROCESS_TESTS) $(PROGS) $(CXX_PROGS) $(MPI_PROGS) $(LIBS) $(FAKES) $(FUZZ_TESTS)
 
 RUN := B=$(B) T='$(T)' tests/run
 

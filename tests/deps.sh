@@ -58,8 +58,10 @@ python3-prometheus-client check  -            tests of metrics
 zsh                       check  zsh          tests of completions
 fish                      check  fish         tests of completions
 g++                       check  g++          hshm.hpp, C++ programs
-libmpich-dev              full   mpicxx       hshm_mpi.h
-mpich                     full   mpirun       hshm_mpi.h
+libmpich-dev              full   mpicxx.mpich MPI programs, hshm_mpi.h
+mpich                     full   mpirun.mpich MPI programs, hshm_mpi.h
+libopenmpi-dev            full   mpicxx.openmpi MPI programs, hshm_mpi.h
+openmpi-bin               full   mpirun.openmpi MPI programs, hshm_mpi.h
 gcc-12-multilib           full   -            32-bit programs (gcc-multilib conflicts with cross compilers)
 clang                     full   clang        second compiler, program test
 libclang-rt-14-dev        full   -            fuzzing

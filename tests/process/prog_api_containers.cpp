@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <unordered_map>
@@ -404,6 +405,8 @@ static void a_ring_queue_outlives_who_pushes()
     long next = 0, value;
     for (int round = 0; round < 10; round++) {
         pid_t pid = fork();
+        if (pid == 0)
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (long i = next; pid == 0;) {
             if (queue->push(i))
                 i++;

@@ -147,15 +147,6 @@ Test(api, containers_compile_for_hip)
                          "--cuda-device-only -S -include hip/hip_runtime.h");
 }
 
-Test(api, umpires_recipe_works_with_mpi)
-{
-    if (shell("test -x \"$BIN\"/prog_api_mpi").status)
-        cr_skip_test("no MPI");
-    struct outcome o =
-        shell("exec timeout 60 mpirun -n 4 \"$BIN\"/prog_api_mpi names-mpi-%d", (int)getpid());
-    cr_assert_eq(o.status, 0, "%s", o.err);
-}
-
 Test(api, the_default_is_the_preloads_segment)
 {
     assert_ran(run("HSHM_SEGMENT=names-default", "prog_api the_default_is_the_preloads_segment"));
