@@ -33,6 +33,7 @@ libc6-dbg                 check  -            valgrind
 redis-server              check  -            server test
 redis-tools               check  -            server test
 nginx-light               check  nginx        server test
+apache2-bin               check  apache2      server test
 wrk                       check  wrk          load for nginx
 postgresql-15             check  -            server test
 stress-ng                 check  stress-ng    program test

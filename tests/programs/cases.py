@@ -299,6 +299,9 @@ add("redis-saves-large-20", "redis", timeout=1800, long=True, **REDIS,
     argv=["/usr/bin/python3", script("redis_saves.py"), "20", "150000"])
 add("nginx", "nginx", need=["nginx", "wrk"], driver=True, timeout=600, stats=["nginx"],
     open_folder=True, argv=["/usr/bin/python3", script("nginx_load.py")])
+for mpm in ("prefork", "event"):
+    add("apache-" + mpm, "apache", need=["apache2", "wrk"], driver=True, timeout=600, stats=["apache2"],
+        open_folder=True, argv=["/usr/bin/python3", script("apache_load.py"), mpm])
 add("nginx-long", "nginx", need=["nginx", "wrk"], driver=True, timeout=900, stats=["nginx"], long=True,
     open_folder=True, argv=["/usr/bin/python3", script("nginx_load.py")], env={"SECONDS_OF_LOAD": "60"})
 POSTGRES = dict(need_files=["/usr/lib/postgresql/*/bin/postgres"], driver=True, open_folder=True,
