@@ -52,6 +52,8 @@ dpkg-dev                  full   dpkg-buildpackage make deb
 fakeroot                  full   fakeroot     make deb
 lintian                   full   lintian      looks at the packages
 debootstrap               full   debootstrap  tries the packages in a clean tree
+systemd                   full   systemd-analyze looks at the units
+python3-yaml              full   -            tries the container files
 tmux                      check  tmux         tests that read the screen, program test
 python3-jsonschema        check  -            tests of JSON
 python3-numpy             check  -            tests of the Python package

@@ -139,6 +139,20 @@ Test(reports, heap_profiles_are_read_by_pprof)
     profile_names_the_place("google-pprof");
 }
 
+/* A line for each stack, its functions from the outermost on, and its bytes: what flamegraph.pl draws. */
+Test(reports, heap_profiles_become_flame_graphs)
+{
+    struct outcome o =
+        shell("LD_PRELOAD=$PRELOAD HSHM_SEGMENT=r HSHM_TRACE=1 HSHM_TRACE_BYTES=1 "
+              "HSHM_TRACE_FILE=$TMPDIR/heap.%%p \"$BIN\"/prog_leaks leaks && "
+              "for tool in jeprof google-pprof; do $tool --collapsed \"$BIN\"/prog_leaks "
+              "$TMPDIR/heap.* 2> /dev/null | "
+              "grep -cE '(^|;)main[^;]*;.*leaks_here[^;]* [0-9]+$'; done; rm -f $TMPDIR/heap.*");
+    int by_jeprof = 0, by_pprof = 0;
+    sscanf(o.out, "%d %d", &by_jeprof, &by_pprof);
+    cr_assert(by_jeprof >= 1 && by_pprof >= 1, "%s %s", o.out, o.err);
+}
+
 /* ---- HSHM_DUMP ---------------------------------------------------------------------------------- */
 
 /* Runs into the signal with core dumps; what gdb finds at the address of a block. */

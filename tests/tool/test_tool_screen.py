@@ -5,6 +5,7 @@ import re
 import signal
 import shutil
 import subprocess
+import time
 
 import heaps
 from heaps import Segment, test, until
@@ -126,6 +127,30 @@ def map_draws_in_colours_on_a_terminal():
             screen.shows("ended with 0")
             colours = set(re.findall(r"\033\[38;5;(\d+)m", screen.colours()))
             assert len(colours) == 2, "each member has its colour"
+
+
+@test
+def long_transfers_tell_how_far_they_are():
+    fifo = heaps.TMP + "/slow"
+    os.mkfifo(fifo)
+    with Segment("tool-slow", HSHM_SIZE="128M") as s:
+        s.member()
+        feed = f"head -c 40000000 /dev/zero; sleep 0.3; head -c 9000000 /dev/zero; while [ ! -e {heaps.TMP}/go ]; do head -c 9000 /dev/zero; sleep 0.1; done"
+        with Screen(f"sh -c '{feed}' | {heaps.TOOL} put {s.name} big") as screen:
+            screen.shows(r"^4\d\.\d MiB")
+            open(heaps.TMP + "/go", "w").close()
+            screen.shows("ended with 0")
+            assert "MiB" not in screen.text().replace("tool-slow", ""), "the line goes when it is done"
+        with Screen(f"{heaps.TOOL} get {s.name} big > {fifo}") as screen:
+            with open(fifo, "rb") as slow:
+                slow.read(20_000_000)
+                time.sleep(0.3)
+                slow.read(5_000_000)
+                screen.shows(r"^ *\d+ %  \d+\.\d MiB of 4\d\.\d MiB")
+                slow.read()
+            screen.shows("ended with 0")
+    small = subprocess.run([heaps.TOOL, "put", "tool-slow", "x"], input=b"", capture_output=True)
+    assert small.returncode == 1 and b"%" not in small.stderr
 
 
 if __name__ == "__main__":
