@@ -86,6 +86,7 @@ again:
     place->head = link = get_acquire(*to);
     while (link_entry(link)) {
         struct name_entry *e = entry_at(h, link_entry(link));
+        __builtin_prefetch(e->name); /* together with the rest of it, not one after the other */
         uint64_t state = get_acquire(e->state), next = get_acquire(e->next);
         bool same =
             key ? get(e->hash) == key->hash && entry_has_name(e, key) : link_entry(link) == entry;

@@ -63,6 +63,7 @@ fish                      check  fish         tests of completions
 g++                       check  g++          hshm.hpp, C++ programs
 libmpich-dev              full   mpicxx.mpich MPI programs, hshm_mpi.h
 mpich                     full   mpirun.mpich MPI programs, hshm_mpi.h
+libboost-dev              full   -            bench, for comparison
 libopenmpi-dev            full   mpicxx.openmpi MPI programs, hshm_mpi.h
 openmpi-bin               full   mpirun.openmpi MPI programs, hshm_mpi.h
 gcc-12-multilib           full   -            32-bit programs (gcc-multilib conflicts with cross compilers)
