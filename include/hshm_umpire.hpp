@@ -172,11 +172,46 @@ class AllocationStrategy {
     }
 };
 
-/* For code that allocates without names: the caller states the key, and blocks with the same key
- * and number are the same.  Each process counts for itself, so all must allocate in the same
- * order through shims of one key; who falls out of step and asks for another size is told. */
+/* For code that allocates without names.  What stands around it states a key:
+ *
+ *   umpire::strategy::NamingShim::Key key("mesh " + std::to_string(step));
+ *   library_that_allocates(shim);
+ *
+ * Blocks that are allocated under the same key, and as the n-th under it, are the same one in all
+ * processes, whatever each allocates before and in what order it comes to its keys.  The key holds
+ * for the thread until its scope ends.
+ *
+ * Without a key blocks are numbered for each shim, as Umpire does: then all processes must allocate in
+ * the same order; who falls out of step and asks for another size is told. */
 class NamingShim {
   public:
+    class Key {
+        std::string key_;
+        uint64_t number_ = 0;
+        Key *outer_;
+        static Key *&current()
+        {
+            static thread_local Key *key = nullptr;
+            return key;
+        }
+
+      public:
+        explicit Key(std::string key) : key_(std::move(key)), outer_(current())
+        {
+            if (key_.empty())
+                throw runtime_error("a key is not empty");
+            current() = this;
+        }
+        ~Key() { current() = outer_; }
+        Key(const Key &) = delete;
+        Key &operator=(const Key &) = delete;
+        /* Empty: none is stated. */
+        static std::string next()
+        {
+            Key *key = current();
+            return key ? key->key_ + "." + std::to_string(key->number_++) : "";
+        }
+    };
     static std::string name_for(const std::string &key, uint64_t number)
     {
         return "shim." + key + "." + std::to_string(number);
@@ -203,7 +238,10 @@ class Allocator {
     {
         if (key_.empty())
             throw runtime_error(getName() + ": a shared block needs a name");
-        return allocate(strategy::NamingShim::name_for(key_, (*number_)++), bytes);
+        std::string stated = strategy::NamingShim::Key::next();
+        return allocate(stated.empty() ? strategy::NamingShim::name_for(key_, (*number_)++)
+                                       : "key." + key_ + "." + stated,
+                        bytes);
     }
     void deallocate(void *p) { strategy_->deallocate(p); }
     std::string getName() const { return strategy_->getName(); }

@@ -136,6 +136,59 @@ static void shims_name_what_has_no_name()
     done(a);
 }
 
+/* What each has allocated before, and in what order it comes to its keys, does not matter. */
+static void a_stated_key_needs_no_order()
+{
+    using Key = umpire::strategy::NamingShim::Key;
+    auto a = make("key", 1 << 20);
+    auto &rm = umpire::ResourceManager::getInstance();
+    auto shim = rm.makeAllocator<umpire::strategy::NamingShim>("shim", a);
+    void *one, *two, *three, *plain;
+    {
+        Key key("one");
+        one = shim.allocate(1000);
+        {
+            Key inner("two");
+            two = shim.allocate(2000);
+        }
+        three = shim.allocate(300);
+    }
+    plain = shim.allocate(64);
+    expect(one != two && two != three && three != plain);
+    pid_t pid = fork();
+    if (pid == 0) {
+        rm.destroyAllocator("shim");
+        auto same = rm.makeAllocator<umpire::strategy::NamingShim>("shim", a);
+        {
+            Key key("only mine");
+            for (int i = 0; i < 7; i++)
+                expect(same.allocate(1000) != one);
+        }
+        {
+            Key key("two");
+            expect(same.allocate(2000) == two);
+        }
+        {
+            Key key("one");
+            expect(same.allocate(1000) == one && same.allocate(300) == three);
+        }
+        {
+            Key key("one");
+            expect(same.allocate(1000) == one); /* a scope begins anew */
+            expect(throws([&] { same.allocate(1000); }));
+        }
+        expect(same.allocate(64) == plain);
+        expect(throws([&] { Key key(""); }));
+        _exit(0);
+    }
+    ends_well(pid);
+    for (void *p : { one, two, three, plain })
+        shim.deallocate(p);
+    shim = umpire::Allocator();
+    rm.destroyAllocator("shim");
+    done(a);
+}
+
 /* The test of Umpire's own suite: random named blocks, shared by all, freed in any order. */
 static void random_blocks_shared_by_all_give_everything_back()
 {
@@ -189,6 +242,7 @@ int main(int argc, char **argv)
         { "a_resource_of_a_socket_works", a_resource_of_a_socket_works },
         { "a_dead_ranks_reference_ends_with_it", a_dead_ranks_reference_ends_with_it },
         { "shims_name_what_has_no_name", shims_name_what_has_no_name },
+        { "a_stated_key_needs_no_order", a_stated_key_needs_no_order },
         { "random_blocks_shared_by_all_give_everything_back",
           random_blocks_shared_by_all_give_everything_back },
     };

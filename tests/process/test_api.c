@@ -121,6 +121,7 @@ UMPIRE(the_page_says)
 UMPIRE(a_resource_of_a_socket_works)
 UMPIRE(a_dead_ranks_reference_ends_with_it)
 UMPIRE(shims_name_what_has_no_name)
+UMPIRE(a_stated_key_needs_no_order)
 UMPIRE(random_blocks_shared_by_all_give_everything_back)
 
 static void compiles_for_devices(const char *compiler, const char *command)
