@@ -362,7 +362,7 @@ deps-demo deps-check deps-full: deps-%:
 
 OWN_C := $(sort $(wildcard $(foreach d,config allocators gpu_hooks preload tool api include \
            include/hshm tests/unit tests/unit/tsan tests/unit/tsan/criterion tests/process tests/fuzz tests/stress \
-           tests/gpu tests/fakes examples bench,$(d)/*.[ch])))
+           tests/gpu tests/fakes tests/mpi examples/interface bench,$(d)/*.[ch])))
 
 style: layers format-check tidy cppcheck
 
