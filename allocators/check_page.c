@@ -131,6 +131,8 @@ static void look_twice(struct checker *k, const struct unit *u, uint64_t off, ui
         note(k, living && !is_on_another(k, u, slice, off), "a block is on two lists", off, 0, 0);
 }
 
+#define LONG_LIST 20000
+
 static void look_list(struct checker *k, struct unit *u)
 {
     uint64_t from = u->index;
@@ -156,6 +158,8 @@ static void look_list(struct checker *k, struct unit *u)
         }
         listed_flip(k, at);
         k->log[k->logged++] = off;
+        if (k->logged == LONG_LIST)
+            view_many_links(k->v);
         from = off;
     }
 }

@@ -4,9 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
-#define CACHE_BYTES (VIEW_CACHED * OS_PAGE)
+/* Lists run through pages in any order: where all of them have room, each is read once a walk.
+ * Only reserved; what is read takes memory, and no more than a quarter of what there is. */
+#define CACHE_LEAST UINT64_C(256) /* OS pages */
+#define CACHE_MOST  (UINT64_C(1) << 18)
 
 void view_read(const struct view *v, uint64_t off, void *to, uint64_t bytes)
 {
@@ -24,16 +28,33 @@ void view_read(const struct view *v, uint64_t off, void *to, uint64_t bytes)
 
 /* ---- tables ---------------------------------------------------------------------------- */
 
+static bool cache_reserve(struct view *v)
+{
+    uint64_t most = at_most(os_ram_available() / 4 / OS_PAGE, CACHE_MOST);
+    uint64_t used = at_most(get(v->header.chunk_high), v->header.chunk_count) * CHUNK_BYTES;
+    v->epoch = 1;
+    v->cache_pages = CACHE_LEAST;
+    while (v->cache_pages * OS_PAGE < used && v->cache_pages * 2 <= most)
+        v->cache_pages *= 2;
+    for (; v->cache_pages >= CACHE_LEAST; v->cache_pages /= 2) {
+        v->cache_bytes = v->cache_pages * (OS_PAGE + sizeof *v->cached);
+        v->cache = os_map(v->cache_bytes, true);
+        if (v->cache)
+            break;
+    }
+    v->cached = (uint64_t *)(void *)(v->cache + v->cache_pages * OS_PAGE);
+    return v->cache != NULL;
+}
+
 /* Room for the whole tables is only reserved; what is read into takes memory. */
 static bool tables_reserve(struct view *v)
 {
     uint64_t chunks = round_up(v->header.chunk_count * sizeof(struct chunk), OS_PAGE);
     uint64_t members = MEMBER_MAX * sizeof(struct seg_member);
-    v->tables_bytes = CACHE_BYTES + chunks + members + HOLD_MAX * sizeof(struct seg_hold);
-    v->cache = os_map(v->tables_bytes, true);
-    if (!v->cache)
+    v->tables_bytes = chunks + members + HOLD_MAX * sizeof(struct seg_hold);
+    v->chunks = os_map(v->tables_bytes, true);
+    if (!v->chunks || !cache_reserve(v))
         return false;
-    v->chunks = (struct chunk *)(v->cache + CACHE_BYTES);
     v->members = (struct seg_member *)((char *)v->chunks + chunks);
     v->holds = (struct seg_hold *)((char *)v->members + members);
     return true;
@@ -111,8 +132,11 @@ bool view_open_file(struct view *v, const char *path, const char **why)
 void view_close(struct view *v)
 {
     if (v->cache)
-        os_unmap(v->cache, v->tables_bytes);
+        os_unmap(v->cache, v->cache_bytes);
+    if (v->chunks)
+        os_unmap(v->chunks, v->tables_bytes);
     v->cache = NULL;
+    v->chunks = NULL;
     os_close(v->fd);
 }
 
@@ -165,37 +189,59 @@ bool view_id_is_current(const struct view *v, uint64_t id)
 /* ---- one page ------------------------------------------------------------------------------- */
 
 /* Lists run mostly through neighbours, up or down: an OS page is read at once,
- * and many where the one beside it was the last.  Nothing is remembered of a
+ * and many where the one beside it was read before.  Nothing is remembered of a
  * living segment: view_forget_links() is called before each walk. */
 #define READ_AHEAD 16
 
+static uint64_t place_of(const struct view *v, uint64_t number)
+{
+    return number & (v->cache_pages - 1);
+}
+
+static bool is_cached(const struct view *v, uint64_t number)
+{
+    return v->cached[place_of(v, number)] == ((uint64_t)v->epoch << 32 | number);
+}
+
+/* 'number', and those behind it, or before it, that are not there yet and lie beside it. */
 static void cache_fill(struct view *v, uint64_t number)
 {
-    uint64_t at = number % VIEW_CACHED, first = number, n = 1;
-    uint64_t ahead = at + READ_AHEAD < VIEW_CACHED ? READ_AHEAD : VIEW_CACHED - at;
-    uint64_t behind = at + 1 < READ_AHEAD ? at + 1 : READ_AHEAD;
-    if (v->cached[(number - 1) % VIEW_CACHED] == number - 1)
-        n = ahead;
-    else if (v->cached[(number + 1) % VIEW_CACHED] == number + 1)
-        first = number + 1 - (n = behind);
-    view_read(v, first * OS_PAGE, v->cache + first % VIEW_CACHED * OS_PAGE, n * OS_PAGE);
+    uint64_t first = number, n = 1;
+    if (is_cached(v, number - 1))
+        while (n < READ_AHEAD && place_of(v, number + n) && !is_cached(v, number + n))
+            n++;
+    else if (is_cached(v, number + 1))
+        for (; n < READ_AHEAD && place_of(v, first) && !is_cached(v, first - 1); n++)
+            first--;
+    view_read(v, first * OS_PAGE, v->cache + place_of(v, first) * OS_PAGE, n * OS_PAGE);
     for (uint64_t i = 0; i < n; i++)
-        v->cached[(first + i) % VIEW_CACHED] = first + i;
+        v->cached[place_of(v, first + i)] = (uint64_t)v->epoch << 32 | (first + i);
 }
 
 uint64_t view_link(struct view *v, uint64_t off)
 {
-    uint64_t number = off / OS_PAGE, at = number % VIEW_CACHED, word;
-    if (v->cached[at] != number)
+    uint64_t number = off / OS_PAGE, word;
+    if (!is_cached(v, number))
         cache_fill(v, number);
-    memcpy(&word, v->cache + at * OS_PAGE + (off & (OS_PAGE - 1) & ~UINT64_C(7)), sizeof word);
+    memcpy(&word, v->cache + place_of(v, number) * OS_PAGE + (off & (OS_PAGE - 1) & ~UINT64_C(7)),
+           sizeof word);
     return word ^ v->header.link_key;
 }
 
+/* An epoch comes round after four thousand million walks. */
 void view_forget_links(struct view *v)
 {
     if (v->alive)
-        memset(v->cached, 0, sizeof v->cached);
+        v->epoch++;
+}
+
+void view_many_links(struct view *v)
+{
+    if (v->huge_cache)
+        return;
+    v->huge_cache = true;
+    os_advise(v->cache, v->cache_bytes, MADV_HUGEPAGE);
+    os_advise(v->cache, v->cache_bytes, MADV_DONTNEED); /* what is there has small ones */
 }
 
 static void look_wrong(struct page_look *look, const char *what, uint64_t off)

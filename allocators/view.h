@@ -11,8 +11,6 @@
 #pragma once
 #include "allocators/heap.h"
 
-#define VIEW_CACHED 256
-
 struct view {
     long fd;
     struct os_file file;
@@ -27,8 +25,12 @@ struct view {
     struct seg_member *members;
     struct seg_hold *holds;
     uint64_t tables_bytes;
-    char *cache; /* OS pages of blocks, by their number: see view_link() */
-    uint64_t cached[VIEW_CACHED];
+    /* OS pages of blocks that view_link() has read.  Page 'number' lies in place number % cache_pages,
+     * where 'cached' has epoch << 32 | number. */
+    char *cache;
+    uint64_t *cached, cache_pages, cache_bytes;
+    uint32_t epoch;
+    bool huge_cache;
 };
 
 /* False: it cannot be read at all, and *why says why. */
@@ -78,6 +80,8 @@ bool view_page(struct view *v, uint64_t slice, const struct slice *d, struct pag
 /* The link in the first word of a free block. */
 uint64_t view_link(struct view *v, uint64_t off);
 void view_forget_links(struct view *v);
+/* A long list is walked: what is remembered lies in huge pages from here on. */
+void view_many_links(struct view *v);
 
 static inline bool bits_have(const struct block_bits *b, uint32_t i)
 {

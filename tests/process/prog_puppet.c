@@ -7,6 +7,7 @@
  *   w PTR SIZE BYTE   fill              v PTR SIZE BYTE   are they all so?
  *   n COUNT SIZE      as many blocks on the pile, filled; how many it got
  *   d                 free the pile     s       its blocks are as they were filled?
+ *   h                 free half of it, in any order
  *   x                 close all files but 0, 1, 2
  *   g                 daemonise: the answer comes from the child's child
  *   t                 the main thread ends, another goes on answering
@@ -96,6 +97,17 @@ static uint64_t pile_is_sound(void)
     return 1;
 }
 
+static uint64_t free_half(void)
+{
+    srand(1);
+    for (size_t left = piled / 2; left; left--) {
+        size_t i = (size_t)rand() % piled;
+        free(pile[i].block);
+        pile[i] = pile[--piled];
+    }
+    return piled;
+}
+
 static uint64_t sleeping_child(void)
 {
     pid_t pid = fork();
@@ -144,6 +156,7 @@ static uint64_t obey(char verb, uint64_t a, uint64_t b, uint64_t c)
         while (piled)
             free(pile[--piled].block);
         return 1;
+    case 'h': return free_half();
     case 'x': closefrom(3); return 1;
     case 'g': return daemonise();
     case 'u': return drop();

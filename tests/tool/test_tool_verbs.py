@@ -104,6 +104,18 @@ def show_counts_what_was_given_back_to_the_system():
 
 
 @test
+def check_reads_an_os_page_once_for_a_list_that_runs_through_all_in_any_order():
+    with Segment("tool-order") as s:
+        a = s.member()
+        assert a.ask("n 200000 64") == 200000 and a.ask("h") == 100000
+        trace = heaps.TMP + "/reads"
+        subprocess.run(["strace", "-c", "-e", "trace=pread64", "-o", trace, heaps.TOOL, "check", s.name], check=True)
+        with open(trace) as f:
+            reads = int(re.search(r"(\d+) +pread64$", f.read(), re.M).group(1))
+        assert reads < 10000, f"{reads} reads for 100,000 blocks in 3,200 OS pages"
+
+
+@test
 def who_tells_living_stopped_and_dead_members_apart():
     with Segment("tool-who") as s:
         a, b, c = s.member(), s.member(), s.member()
