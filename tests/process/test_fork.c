@@ -153,7 +153,6 @@ FORK_SAYS("prog_fork_ways", a_refused_fork_is_enomem, "HSHM_FORK_MAX=6M",
 FORK_WAY(thousands_of_forks_without_allocating)
 FORK_WAY(while_other_threads_have_locked_files_and_keys)
 FORK_WAY(while_threads_start)
-FORK_WAY(eight_threads_fork_three_generations)
 FORK_WAY(after_dropping_privileges)
 FORK_WAY(in_a_chroot)
 FORK_WAY(with_a_stopped_child)
@@ -183,6 +182,30 @@ FORK_SAYS("prog_fork_members", a_large_block_is_viewed_a_small_one_copied,
           "HSHM_FORK=view HSHM_FORK_MAX=16M", NULL)
 FORK_SAYS("prog_fork", a_pool_of_workers_works_in_its_parent_s_heap, "HSHM_FORK=share", NULL)
 FORK_SAYS("prog_fork_members", a_raw_child_faults_in_the_heap, "HSHM_FORK_RAW=fault", NULL)
+
+/* A thousand forks of each thread in the long form. */
+Test(fork, eight_threads_fork_three_generations, .timeout = 5000)
+{
+    assert_said(in_a_segment(scale() > 1 ? "COUNT=1000" : "", "prog_fork_ways",
+                             "eight_threads_fork_three_generations"),
+                NULL);
+}
+
+/* Others attach, end and are killed between any two steps of a fork. */
+Test(fork, members_come_and_go_while_threads_fork, .timeout = 5000)
+{
+    struct outcome o = shell(
+        "export HSHM_SIZE=1G HSHM_SEGMENT=coming; mkfifo $TMPDIR/coming; "
+        "LD_PRELOAD=$PRELOAD cat $TMPDIR/coming & exec 7>$TMPDIR/coming; "
+        "LD_PRELOAD=$PRELOAD COUNT=%ld $BIN/prog_fork_ways eight_threads_fork_three_generations & "
+        "forker=$!; n=0; bad=0; while kill -0 $forker 2>/dev/null; do n=$((n + 1)); "
+        "LD_PRELOAD=$PRELOAD /bin/true || bad=1; "
+        "LD_PRELOAD=$PRELOAD sh -c '(kill -9 $$; true) & wait' 2>/dev/null; done; "
+        "wait $forker || bad=2; [ $n -gt 3 ] || bad=3; %s check coming >/dev/null || bad=9; "
+        "exec 7>&-; wait; exit $bad",
+        scale() > 1 ? 1000L : 12L, setting("TEST_TOOL", "build/hshm"));
+    assert_said(o, NULL);
+}
 
 Test(fork, from_a_library_s_constructor)
 {
