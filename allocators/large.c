@@ -175,6 +175,8 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool growing, bool *ze
     struct guard g = heap_lock(h);
     run_purge(h, false);
     member_collect(h);
+    held_sweep(
+        h); /* who allocates large blocks only would leave all its places to ended children */
     void *block = bytes <= LARGE_MAX && align <= LARGE_MAX
                       ? slices_alloc(h, bytes, align, zero)
                       : huge_alloc(h, bytes, align, growing, zero);

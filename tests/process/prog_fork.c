@@ -347,6 +347,37 @@ static void huge_blocks_freed_under_snapshots_give_their_memory_back(void)
     turn_over(HEAP / 2);
 }
 
+/* Freed while a child lives, again and again, with nothing small allocated in between: when
+ * the child has ended, the next block may lie there. */
+static void large_blocks_freed_under_snapshots_give_their_place_back(void)
+{
+    enum { ROUNDS = 150, N = 4 };
+    uintptr_t low = UINTPTR_MAX, high = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        char *large[N];
+        for (int k = 0; k < N; k++) {
+            uintptr_t at = (uintptr_t)(large[k] = malloc(700000));
+            expect(at);
+            memset(large[k], 1, 700000);
+            low = at < low ? at : low;
+            high = at > high ? at : high;
+        }
+        pid_t pid = fork();
+        if (pid == 0) {
+            pause();
+            _exit(0);
+        }
+        for (int k = 0; k < N; k++)
+            free(large[k]);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        usleep(1000);
+    }
+    if (high - low > ROUNDS * N * 700000L / 4)
+        dprintf(2, "blocks lie as far apart as %lu bytes\n", (unsigned long)(high - low));
+    expect(high - low <= ROUNDS * N * 700000L / 4);
+}
+
 /* In /proc/self/status; of files only what is not the segment's. */
 static long private_kib(void)
 {
@@ -515,6 +546,7 @@ static const struct check checks[] = {
     CHECK(small_blocks_freed_under_snapshots_give_their_memory_back),
     CHECK(large_blocks_freed_under_snapshots_give_their_memory_back),
     CHECK(huge_blocks_freed_under_snapshots_give_their_memory_back),
+    CHECK(large_blocks_freed_under_snapshots_give_their_place_back),
     CHECK(children_live_while_the_heap_turns_over),
     CHECK(who_cannot_open_the_file_any_more_may_fork),
 };
