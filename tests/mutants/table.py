@@ -210,3 +210,13 @@ mutant(F, "the last closer frees nothing", "    if (block_state(state) == GPU_HE
 mutant(F, "openers do not count", "    if (gpu_is_open(s, ref))\n        return GPU_FREED_HELD;", "", T + ":what_others_have_open")
 mutant("tool/reclaim.c", "hshm reclaim forgets GPUs", "r->gpu_bytes = r->failed ? 0 : gpu_reclaim(&v, path, false);", "r->gpu_bytes = 0;", "scripts/gpu/test_tool")
 mutant("allocators/check.c", "hshm check forgets GPUs", "    check_each(k, look_gpu, GPU_DEVICE_MAX);", "", "scripts/gpu/test_tool")
+
+# ---- seen from outside --------------------------------------------------------------------------------
+T = "scripts/tool/test_tool_verbs"
+mutant("allocators/commit.c", "what is given back is not counted", "if (!h->shared || !pages)", "if (1)", T)
+mutant("tool/show_heaps.c", "a heap's shards are not summed", "sum += head->used[i].bytes;", ";", T)
+mutant("tool/process.c", "hshm who takes the stopped for alive", 'p->stopped ? "stopped" : ', "0 ? NULL : ", T)
+mutant("allocators/view.c", "hshm check remembers 256 OS pages", "CACHE_MOST  (UINT64_C(1) << 18)", "CACHE_MOST  CACHE_LEAST", T)
+mutant("tool/progress.c", "nobody is told how far it is", "isatty(STDERR_FILENO) && ", "0 && ", "scripts/tool/test_tool_screen")
+mutant("packaging/cmake/hshmConfig.cmake.in", "a package behind a link is not found", 'LIST_DIR}" REALPATH)', 'LIST_DIR}" ABSOLUTE)', "scripts/bindings/test_cmake")
+mutant("packaging/cmake/hshmConfigVersion.cmake.in", "any version will do", "VERSION_LESS _hshm_first", "VERSION_LESS 0", "scripts/bindings/test_cmake")
