@@ -223,9 +223,9 @@ $(addprefix $(B)/tests/prog_api_,containers hshm umpire): $(B)/tests/%: tests/pr
 	$(call cxx_program,$(CXX))
 # With each MPI that is there: Debian has several beside each other.
 MPIS := $(foreach m,mpich openmpi,$(if $(shell command -v mpicxx.$(m)),$(m)))
-$(B)/tests/prog_api_mpi_%: tests/mpi/prog_api_mpi.cpp $(B)/libhshm.so
+$(MPIS:%=$(B)/tests/prog_api_mpi_%): $(B)/tests/prog_api_mpi_%: tests/mpi/prog_api_mpi.cpp $(B)/libhshm.so
 	$(call cxx_program,mpicxx.$*) -Wno-cast-function-type
-$(B)/tests/prog_mpi_%: tests/mpi/prog_mpi.c
+$(MPIS:%=$(B)/tests/prog_mpi_%): $(B)/tests/prog_mpi_%: tests/mpi/prog_mpi.c
 	@mkdir -p $(@D)
 	mpicc.$* -std=gnu11 -Wall -Wextra -Werror -Wno-stringop-overflow $(CFLAGS) $< -o $@
 # C++ is the user's affair: without a compiler for it those tests are skipped.
