@@ -76,6 +76,14 @@ struct thread_cache *thread_cache_of(struct hshm_segment *segment);
 /* Forget what this thread has of it. */
 void thread_segment_closed(struct hshm_segment *segment);
 
+/* ---- blocks.c ----------------------------------------------------------------------------- */
+
+/* As the functions of the interface, for the library's own calls: nothing is noted, see track.h. */
+void *block_alloc(struct hshm_segment *segment, size_t size);
+void *block_alloc_aligned(struct hshm_segment *segment, size_t align, size_t size);
+void *block_realloc(void *p, size_t size);
+void block_free(void *p);
+
 /* ---- named.c ------------------------------------------------------------------------------ */
 
 /* As hshm_named() and hshm_unname(), for names of the library's own. */

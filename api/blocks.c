@@ -3,6 +3,7 @@
 #include "allocators/page.h"
 #include "allocators/thread_cache.h"
 #include "api/array.h"
+#include "api/track.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +31,7 @@ static void *alloc_from(struct hshm_segment *s, struct thread_cache *tc, size_t 
     return p;
 }
 
-API void *hshm_alloc(hshm_segment *segment, size_t size)
+void *block_alloc(struct hshm_segment *segment, size_t size)
 {
     struct hshm_segment *s = segment_get(segment);
     struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
@@ -53,7 +54,7 @@ static bool product(size_t count, size_t size, size_t *bytes)
     return fits;
 }
 
-API void *hshm_zalloc(hshm_segment *segment, size_t size)
+static void *block_zalloc(struct hshm_segment *segment, size_t size)
 {
     struct hshm_segment *s = segment_get(segment);
     struct thread_cache *tc = s ? thread_cache_of(s) : NULL;
@@ -71,7 +72,7 @@ API void *hshm_calloc(hshm_segment *segment, size_t count, size_t size)
     return product(count, size, &bytes) ? hshm_zalloc(segment, bytes) : NULL;
 }
 
-API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
+void *block_alloc_aligned(struct hshm_segment *segment, size_t align, size_t size)
 {
     if (align == 0 || align & (align - 1)) {
         fail(HSHM_EINVAL, "an alignment of %zu bytes is no power of two", align);
@@ -116,7 +117,7 @@ static inline bool push(struct thread_cache *tc, void *p)
     return true;
 }
 
-API void hshm_free(void *p)
+void block_free(void *p)
 {
     if (!p)
         return;
@@ -130,10 +131,10 @@ API void hshm_free(void *p)
     errno = saved;
 }
 
-API void *hshm_realloc(void *p, size_t size)
+void *block_realloc(void *p, size_t size)
 {
     if (!p)
-        return hshm_alloc(NULL, size);
+        return block_alloc(NULL, size);
     struct hshm_segment *s = segment_must(p, "hshm_realloc");
     struct thread_cache *tc = thread_cache_of(s);
     if (!tc)
@@ -144,10 +145,42 @@ API void *hshm_realloc(void *p, size_t size)
     return q;
 }
 
+/* ---- the same, noted where somebody asked for it ------------------------------------------ */
+
+API void *hshm_alloc(hshm_segment *segment, size_t size)
+{
+    return TRACKED(block_alloc(segment, size), size);
+}
+
+API void *hshm_zalloc(hshm_segment *segment, size_t size)
+{
+    return TRACKED(block_zalloc(segment, size), size);
+}
+
+API void *hshm_alloc_aligned(hshm_segment *segment, size_t align, size_t size)
+{
+    return TRACKED(block_alloc_aligned(segment, align, size), size);
+}
+
+API void hshm_free(void *p)
+{
+    UNTRACKED(p);
+    block_free(p);
+}
+
+API void *hshm_realloc(void *p, size_t size)
+{
+    return RETRACKED(p, block_realloc(p, size), size);
+}
+
 API void *hshm_reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
-    return product(count, size, &bytes) ? hshm_realloc(p, bytes) : NULL;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        fail(HSHM_ENOMEM, "asked for %zu times %zu bytes", count, size);
+        return NULL;
+    }
+    return RETRACKED(p, block_realloc(p, bytes), bytes);
 }
 
 API size_t hshm_usable_size(const void *p)
@@ -241,15 +274,16 @@ static struct thread_cache *context_cache(struct hshm_context *c)
 API void *hshm_context_alloc(hshm_context *context, size_t size)
 {
     struct thread_cache *tc = context_cache(context);
-    return tc ? alloc_from(context->segment, tc, size) : NULL;
+    return tc ? TRACKED(alloc_from(context->segment, tc, size), size) : NULL;
 }
 
 API void hshm_context_free(hshm_context *context, void *p)
 {
     if (!p)
         return;
+    UNTRACKED(p);
     if (segment_of(p) != context->segment) {
-        hshm_free(p);
+        block_free(p);
         return;
     }
     struct thread_cache *tc = context_cache(context);

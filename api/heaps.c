@@ -4,6 +4,7 @@
 #include "allocators/large.h"
 #include "allocators/names.h"
 #include "api/array.h"
+#include "api/track.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -181,7 +182,7 @@ static void *malloc_alloc(size_t align, size_t size)
     return rc ? NULL : p;
 }
 
-API void *hshm_heap_alloc_aligned(hshm_heap *heap, size_t align, size_t size)
+static void *heap_alloc(hshm_heap *heap, size_t align, size_t size)
 {
     void *p = NULL;
     if (align == 0 || align & (align - 1)) {
@@ -194,8 +195,8 @@ API void *hshm_heap_alloc_aligned(hshm_heap *heap, size_t align, size_t size)
     }
     switch (heap->kind) {
     case HSHM_HEAP_THREAD:
-        p = align <= 16 ? hshm_alloc(heap->segment, size)
-                        : hshm_alloc_aligned(heap->segment, align, size);
+        p = align <= 16 ? block_alloc(heap->segment, size)
+                        : block_alloc_aligned(heap->segment, align, size);
         break;
     case HSHM_HEAP_PAGE: p = page_alloc(heap, align, size); break;
     case HSHM_HEAP_STACK: return stack_alloc(heap, align, size);
@@ -206,12 +207,7 @@ API void *hshm_heap_alloc_aligned(hshm_heap *heap, size_t align, size_t size)
     return p;
 }
 
-API void *hshm_heap_alloc(hshm_heap *heap, size_t size)
-{
-    return hshm_heap_alloc_aligned(heap, 16, size);
-}
-
-API void hshm_heap_free(hshm_heap *heap, void *p)
+static void heap_free_block(hshm_heap *heap, void *p)
 {
     if (!p || heap->kind == HSHM_HEAP_STACK)
         return;
@@ -219,7 +215,7 @@ API void hshm_heap_free(hshm_heap *heap, void *p)
     if (heap->kind == HSHM_HEAP_MALLOC)
         free(p);
     else
-        hshm_free(p);
+        block_free(p);
     count(heap, -bytes);
 }
 
@@ -235,28 +231,60 @@ static void *stack_realloc(hshm_heap *heap, void *p, size_t size)
     return q;
 }
 
-API void *hshm_heap_realloc(hshm_heap *heap, void *p, size_t size)
+static void *heap_realloc_block(hshm_heap *heap, void *p, size_t size)
 {
     if (!p)
-        return hshm_heap_alloc(heap, size);
+        return heap_alloc(heap, 16, size);
     if (heap->kind == HSHM_HEAP_STACK)
         return stack_realloc(heap, p, size);
     if (heap->kind == HSHM_HEAP_PAGE) {
         size_t have = hshm_usable_size(p);
-        void *q = size <= have && size > have / 2 ? p : hshm_heap_alloc(heap, size);
+        void *q = size <= have && size > have / 2 ? p : heap_alloc(heap, 16, size);
         if (q && q != p) {
             memcpy(q, p, size < have ? size : have);
-            hshm_heap_free(heap, p);
+            heap_free_block(heap, p);
         }
         return q;
     }
     int64_t before = (int64_t)usable(heap, p);
-    void *q = heap->kind == HSHM_HEAP_MALLOC ? realloc(p, size) : hshm_realloc(p, size);
+    void *q = heap->kind == HSHM_HEAP_MALLOC ? realloc(p, size) : block_realloc(p, size);
     if (q)
         count(heap, (int64_t)usable(heap, q) - before);
     else if (heap->kind == HSHM_HEAP_MALLOC)
         fail(HSHM_ENOMEM, "malloc has no %zu bytes", size);
     return q;
+}
+
+/* ---- the same, noted where somebody asked for it ---------------------------------------------- */
+
+static bool is_noted(const hshm_heap *heap)
+{
+    return unlikely(tracking) && heap->kind != HSHM_HEAP_STACK;
+}
+
+API void *hshm_heap_alloc_aligned(hshm_heap *heap, size_t align, size_t size)
+{
+    void *p = heap_alloc(heap, align, size);
+    return is_noted(heap) ? TRACKED(p, size) : p;
+}
+
+API void *hshm_heap_alloc(hshm_heap *heap, size_t size)
+{
+    void *p = heap_alloc(heap, 16, size);
+    return is_noted(heap) ? TRACKED(p, size) : p;
+}
+
+API void hshm_heap_free(hshm_heap *heap, void *p)
+{
+    UNTRACKED(p);
+    heap_free_block(heap, p);
+}
+
+API void *hshm_heap_realloc(hshm_heap *heap, void *p, size_t size)
+{
+    if (is_noted(heap))
+        return RETRACKED(p, heap_realloc_block(heap, p, size), size);
+    return heap_realloc_block(heap, p, size);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------ */

@@ -89,7 +89,7 @@ static bool publish_filled(struct hshm_segment *s, const char *name, const struc
     struct name_info info;
     bool shared;
     struct thread_cache *tc = s->array ? NULL : thread_cache_of(s);
-    void *p = tc || s->array ? hshm_alloc_aligned(s, how->align, how->size) : NULL;
+    void *p = tc || s->array ? block_alloc_aligned(s, how->align, how->size) : NULL;
     if (!p)
         return false;
     memset(p, 0, how->clear);
@@ -97,13 +97,13 @@ static bool publish_filled(struct hshm_segment *s, const char *name, const struc
     if (s->array) {
         int failed = array_publish(s, name, p, how->size, how->type);
         if (failed)
-            hshm_free(p);
+            block_free(p);
         return !failed || failed == HSHM_EEXIST;
     }
     long rc = name_publish(tc, name, p, how->size, how->type, &info, &shared);
     if (rc == 0)
         return true;
-    hshm_free(p);
+    block_free(p);
     if (rc != -EEXIST)
         fail_core(rc, name);
     return rc == -EEXIST;

@@ -3,6 +3,7 @@
 #include "allocators/thread_cache.h"
 #include "allocators/words.h"
 #include "api/array.h"
+#include "api/track.h"
 #include "config/log.h"
 #include "config/options.h"
 
@@ -209,9 +210,11 @@ static void lock_on_fork(void)
     for (uint32_t i = 0; i < arrays_high; i++)
         if (arrays[i] && arrays[i]->memory_is_ours)
             mutex_take(&arrays[i]->array->mutex, &forever);
+    track_lock();
 }
 static void unlock_after_fork(void)
 {
+    track_unlock();
     for (uint32_t i = 0; i < arrays_high; i++)
         if (arrays[i] && arrays[i]->memory_is_ours)
             mutex_leave(&arrays[i]->array->mutex);
@@ -219,6 +222,7 @@ static void unlock_after_fork(void)
 }
 static void begin_in_child(void)
 {
+    track_unlock();
     for (uint32_t i = 0; i < arrays_high; i++)
         if (arrays[i] && arrays[i]->memory_is_ours)
             hshm_mutex_init(&arrays[i]->array->mutex);

@@ -95,7 +95,7 @@ static hshm_stats_t sums(struct hshm_segment *segment, const struct stats *s)
 
 API int hshm_stats(hshm_segment *segment, hshm_stats_t *stats)
 {
-    struct look look;
+    struct look look = { .stats = NULL };
     struct hshm_segment *s = segment_get(segment);
     if (s && (!stats || stats->struct_size < offsetof(hshm_stats_t, peak)))
         return fail(HSHM_EINVAL, "hshm_stats: struct_size is not set");

@@ -213,6 +213,11 @@ hshm_full_ptr_t hshm_full(const void *p);
 /* The open segment in whose window p lies; NULL: none.  O(1). */
 hshm_segment *hshm_segment_of(const void *p);
 
+/* What a pointer is: the process's own (FOREIGN, NULL too), in a segment, in the preload's private
+ * heap, in an array, or memory of a CUDA or HIP device, as a driver that is loaded says.  O(1). */
+enum hshm_kind { HSHM_FOREIGN = 0, HSHM_SHARED, HSHM_PRIVATE, HSHM_ARRAY, HSHM_DEVICE };
+enum hshm_kind hshm_kind(const void *p);
+
 /* ---- typed helpers: macros for C ------------------------------------------------------------------ */
 
 /* A zeroed object, an array of them; NULL as above.  hshm_delete(p) frees and forgets. */
@@ -446,6 +451,22 @@ typedef struct hshm_heap_info {
 } hshm_heap_info_t;
 int hshm_heaps(hshm_segment *segment, int (*each)(const hshm_heap_info_t *heap, void *context),
                void *context);
+/* By the place in the program that asked: an option, for it takes a lock and some 100 ns for each call.
+ * From hshm_track(1) on blocks that this process allocates through this header are noted with the
+ * address that hshm_alloc() and the like return to, until somebody in it frees them; hshm_track(0)
+ * forgets all.  Not noted are blocks with names, and those of a STACK.  For malloc of a program under the
+ * preload there is HSHM_TRACE.  hshm_sites(): ENOMEM also if there was no memory to note all. */
+int hshm_track(int on);
+typedef struct hshm_site {
+    const void *address;    /* of the code after the call */
+    const char *file;       /* the program or library that it is in; "" if unknown */
+    const char *function;   /* that it is in, if its symbol is known; else "" */
+    uint64_t offset;        /* in 'file': addr2line -e FILE OFFSET tells the line */
+    uint64_t blocks, bytes; /* not freed; as they were asked for */
+} hshm_site_t;
+/* Most bytes first, until 'each' returns other than 0; what it returned last. */
+int hshm_sites(int (*each)(const hshm_site_t *site, void *context), void *context);
+
 /* Give free memory back to the system; 1 if there was some. */
 int hshm_trim(hshm_segment *segment);
 

@@ -10,6 +10,8 @@
 #include <functional>
 #include <list>
 #include <map>
+#include <memory>
+#include <memory_resource>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -386,6 +388,71 @@ static void containers_are_shared_by_two_programs()
     expect(hshm_stats(segment, &stats) == 0 && stats.blocks == 0);
 }
 
+/* ---- code: only where it is at the same addresses (hshm run --same-layout) -------------------- */
+
+struct Shape {
+    virtual int area() const = 0;
+    virtual ~Shape() = default;
+};
+struct Square : Shape {
+    int side = 3;
+    int area() const override { return side * side; }
+};
+struct Resource : std::pmr::memory_resource {
+    void *do_allocate(size_t bytes, size_t align) override
+    {
+        return hshm::check(hshm_alloc_aligned(nullptr, std::max<size_t>(align, 16), bytes));
+    }
+    void do_deallocate(void *p, size_t, size_t) override { hshm_free(p); }
+    bool do_is_equal(const memory_resource &other) const noexcept override { return this == &other; }
+};
+struct Code {
+    void (*where)() = code_in_segments; /* what tells whether the layout is the same */
+    Square square;
+    Resource resource;
+    std::pmr::vector<int> numbers{ &resource };
+    std::function<int(int)> function;
+    std::shared_ptr<long> shared = std::allocate_shared<long>(A<long>(), 5);
+    static void code_in_segments();
+};
+
+/* It is the second, and finds what the first has made. */
+static void uses_code()
+{
+    Code *code = hshm::find<Code>(hshm_default(), "code");
+    expect(code != nullptr);
+    if (code->where != Code::code_in_segments) {
+        puts("another layout");
+        return;
+    }
+    Shape *shape = &code->square;
+    expect(shape->area() == 9 && code->function(1) == 43);
+    expect(*code->shared == 5 && code->shared.use_count() == 1);
+    std::shared_ptr<long> mine = code->shared;
+    expect(code->shared.use_count() == 2);
+    for (int i = 0; i < 1000; i++)
+        code->numbers.push_back(i);
+    puts("the same layout");
+}
+
+void Code::code_in_segments()
+{
+    Code *code = hshm::named<Code>(hshm_default(), "code");
+    int more = 42;
+    code->function = [more](int x) { return x + more; };
+    code->numbers.push_back(-1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/proc/self/exe", "prog_api_hshm", "uses_code", (char *)nullptr);
+        _exit(3);
+    }
+    int status;
+    expect(waitpid(pid, &status, 0) == pid && status == 0);
+    expect(code->numbers[0] == -1 && (code->numbers.size() == 1001 || code->numbers.size() == 1));
+    expect(code->shared.use_count() == 1);
+    expect(hshm::remove<Code>(hshm_default(), "code"));
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -399,6 +466,8 @@ int main(int argc, char **argv)
         { "out_of_memory_is_thrown", out_of_memory_is_thrown },
         { "threads_have_contexts_and_clashes_are_told", threads_have_contexts_and_clashes_are_told },
         { "objects_are_moved_and_each_destroyed_once", objects_are_moved_and_each_destroyed_once },
+        { "code_in_segments", Code::code_in_segments },
+        { "uses_code", uses_code },
         { "containers_are_shared_by_two_programs", containers_are_shared_by_two_programs },
     };
     if (argc == 3 && strcmp(argv[1], "second") == 0) {

@@ -2,6 +2,8 @@
 #include "include/hshm.h"
 #include "tests/process/expect.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/wait.h>
@@ -227,6 +229,177 @@ static void heaps_are_listed_with_what_they_use(void)
     hshm_close(s);
 }
 
+/* ---- places ------------------------------------------------------------------------------------- */
+
+static __attribute__((noinline)) void *asks_for_small(hshm_segment *s)
+{
+    void *p = hshm_alloc(s, 100);
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+static __attribute__((noinline)) void *asks_for_large(hshm_heap *heap)
+{
+    void *p = hshm_heap_alloc(heap, 1000);
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+static __attribute__((noinline)) void *asks_for_more(void *p)
+{
+    p = hshm_realloc(p, 5000);
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+
+struct places {
+    uintptr_t in;
+    uint64_t blocks, bytes, last, all;
+};
+
+static int place_look(const hshm_site_t *site, void *context)
+{
+    struct places *places = context;
+    expect(places->all == 0 || site->bytes <= places->last); /* most bytes first */
+    places->last = site->bytes;
+    places->all += site->blocks;
+    if ((uintptr_t)site->address - places->in < 200) {
+        places->blocks += site->blocks;
+        places->bytes += site->bytes;
+        expect(strstr(site->file, "prog_api_stats") && site->offset > 0);
+    }
+    return 0;
+}
+
+static struct places places_in(uintptr_t function)
+{
+    struct places places = { .in = function };
+    expect(hshm_sites(place_look, &places) == 0);
+    return places;
+}
+
+static void places_are_told_with_what_they_have(void)
+{
+    hshm_segment *s = open_segment(64 * MIB);
+    hshm_heap *heap;
+    void *small[10], *large[3];
+    expect(hshm_heap_create(s, 1, HSHM_HEAP_THREAD, 0, 0, &heap) == 0);
+    void *before = asks_for_small(s);
+    expect(places_in(0).all == 0 && hshm_track(1) == 0);
+    for (int i = 0; i < 10; i++)
+        small[i] = asks_for_small(s);
+    for (int i = 0; i < 3; i++)
+        large[i] = asks_for_large(heap);
+    struct places places = places_in((uintptr_t)asks_for_small);
+    expect(places.blocks == 10 && places.bytes == 1000 && places.all == 13);
+    places = places_in((uintptr_t)asks_for_large);
+    expect(places.blocks == 3 && places.bytes == 3000);
+    hshm_free(before); /* was not noted */
+    hshm_free(small[0]);
+    small[1] = asks_for_more(small[1]);
+    expect(hshm_realloc(small[2], SIZE_MAX) == NULL); /* and stays where it was */
+    hshm_heap_free(heap, large[0]);
+    places = places_in((uintptr_t)asks_for_small);
+    expect(places.blocks == 8 && places.bytes == 800);
+    places = places_in((uintptr_t)asks_for_more);
+    expect(places.blocks == 1 && places.bytes == 5000);
+    expect(places_in((uintptr_t)asks_for_large).blocks == 2);
+    expect(hshm_track(0) == 0 && places_in(0).all == 0);
+    asks_for_small(s);
+    expect(places_in(0).all == 0);
+    hshm_heap_close(heap);
+    hshm_close(s);
+}
+
+static void *comes_and_goes(void *s)
+{
+    enum { LIVE = 3000 };
+    static __thread void *p[LIVE];
+    uint64_t seed = (uint64_t)(uintptr_t)&seed;
+    for (int i = 0; i < 30000; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + 1;
+        void **at = &p[(seed >> 33) % LIVE];
+        if (*at && i % 5 == 0) {
+            *at = hshm_realloc(*at, (seed >> 40) % 3000);
+        } else {
+            hshm_free(*at);
+            *at = i % 3 ? hshm_alloc(s, 64) : hshm_zalloc(s, 64);
+        }
+        expect(*at);
+    }
+    for (int i = 0; i < LIVE; i++)
+        hshm_free(p[i]);
+    return NULL;
+}
+
+static void each_note_is_forgotten_with_its_block(void)
+{
+    pthread_t threads[3];
+    static void *stays[2000];
+    hshm_segment *s = open_segment(128 * MIB);
+    hshm_track(1);
+    for (int i = 0; i < 2000; i++)
+        stays[i] = hshm_alloc(s, 10);
+    for (int i = 0; i < 3; i++)
+        expect(pthread_create(&threads[i], NULL, comes_and_goes, s) == 0);
+    for (int i = 0; i < 5; i++) { /* a fork is no trouble either */
+        int status;
+        pid_t pid = fork();
+        if (pid == 0) {
+            hshm_free(hshm_alloc(s, 10));
+            _exit(0);
+        }
+        expect(waitpid(pid, &status, 0) == pid && status == 0);
+    }
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    expect(places_in(0).all == 2000);
+    for (int i = 0; i < 2000; i++)
+        hshm_free(stays[i]);
+    expect(places_in(0).all == 0);
+    hshm_close(s);
+}
+
+/* ---- kinds ---------------------------------------------------------------------------------------- */
+
+static uint64_t device_memory(void)
+{
+    char path[300];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 40);
+    expect(n > 0);
+    path[n] = '\0';
+    strcpy(strrchr(path, '/'), "/fakes/libcuda.so.1"); /* a double of the driver */
+    void *cuda = dlopen(path, RTLD_NOW | RTLD_GLOBAL), *context;
+    expect(cuda);
+    int (*init)(unsigned), (*retain)(void **, int), (*current)(void *);
+    int (*allocate)(uint64_t *, size_t);
+    *(void **)&init = dlsym(cuda, "cuInit");
+    *(void **)&retain = dlsym(cuda, "cuDevicePrimaryCtxRetain");
+    *(void **)&current = dlsym(cuda, "cuCtxSetCurrent");
+    *(void **)&allocate = dlsym(cuda, "cuMemAlloc_v2");
+    uint64_t p;
+    expect(init(0) == 0 && retain(&context, 0) == 0 && current(context) == 0);
+    expect(allocate(&p, 4096) == 0);
+    return p;
+}
+
+static void each_pointer_has_a_kind(void)
+{
+    static _Alignas(16) char memory[65536];
+    hshm_segment *s = open_segment(64 * MIB), *array;
+    expect(hshm_open_array(memory, sizeof memory, HSHM_CREATE, &array) == 0);
+    void *p = hshm_alloc(s, 100), *q = hshm_alloc(array, 100), *block = malloc(100);
+    expect(hshm_kind(p) == HSHM_SHARED && hshm_kind(q) == HSHM_ARRAY);
+    expect(hshm_kind(&s) == HSHM_FOREIGN && hshm_kind(NULL) == HSHM_FOREIGN);
+    enum hshm_kind of_malloc = !getenv("LD_PRELOAD")                          ? HSHM_FOREIGN
+                               : *(getenv("HSHM_SEGMENT") ?: (char *)"") != 0 ? HSHM_SHARED
+                                                                              : HSHM_PRIVATE;
+    expect(hshm_kind(block) == of_malloc);
+    void *on_device = (void *)(uintptr_t)device_memory();
+    expect(hshm_kind(on_device) == HSHM_DEVICE && hshm_kind(&s) == HSHM_FOREIGN);
+    expect(hshm_kind(p) == HSHM_SHARED);
+    free(block);
+    hshm_close(s);
+}
+
 static const struct check checks[] = {
     CHECK(the_peak_stays_when_blocks_are_gone),
     CHECK(the_largest_block_is_told),
@@ -235,6 +408,9 @@ static const struct check checks[] = {
     CHECK(blocks_are_counted_by_size_class),
     CHECK(blocks_are_counted_by_member),
     CHECK(heaps_are_listed_with_what_they_use),
+    CHECK(places_are_told_with_what_they_have),
+    CHECK(each_note_is_forgotten_with_its_block),
+    CHECK(each_pointer_has_a_kind),
 };
 
 int main(int argc, char **argv)

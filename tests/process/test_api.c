@@ -52,6 +52,9 @@ STATS(an_older_structure_is_filled_as_far_as_it_goes)
 STATS(blocks_are_counted_by_size_class)
 STATS(blocks_are_counted_by_member)
 STATS(heaps_are_listed_with_what_they_use)
+STATS(places_are_told_with_what_they_have)
+STATS(each_note_is_forgotten_with_its_block)
+STATS(each_pointer_has_a_kind)
 
 BACKEND(files_without_a_name_are_shared_with_children)
 BACKEND(private_memory_is_of_its_process)
@@ -123,6 +126,26 @@ UMPIRE(a_dead_ranks_reference_ends_with_it)
 UMPIRE(shims_name_what_has_no_name)
 UMPIRE(a_stated_key_needs_no_order)
 UMPIRE(random_blocks_shared_by_all_give_everything_back)
+
+/* Virtual functions, std::function, shared_ptr and pmr containers are pointers into one program. */
+Test(api, code_works_among_members_of_one_layout)
+{
+    const char *tool = setting("TEST_TOOL", "build/hshm");
+    if (shell("test -x \"$BIN\"/prog_api_hshm").status)
+        cr_skip_test("no C++ compiler");
+    struct outcome o =
+        shell("exec timeout -k 1 60 %s run -L -s names-code-%d -- \"$BIN\"/prog_api_hshm "
+              "code_in_segments",
+              tool, (int)getpid());
+    cr_assert_eq(o.status, 0, "%s", o.err);
+    cr_assert_str_eq(o.out, "the same layout\n");
+    o = shell(
+        "cat /proc/sys/kernel/randomize_va_space; exec timeout -k 1 60 %s run -s names-code-%d "
+        "-- \"$BIN\"/prog_api_hshm code_in_segments",
+        tool, (int)getpid());
+    cr_assert_eq(o.status, 0, "%s", o.err);
+    cr_assert(o.out[0] == '0' || strstr(o.out, "another layout"), "%s", o.out);
+}
 
 static void compiles_for_devices(const char *compiler, const char *command)
 {
