@@ -111,7 +111,8 @@ class AllocationStrategy {
     {
         hshm_attr_t attr = HSHM_ATTR_INIT;
         attr.flags = HSHM_CREATE;
-        attr.size = traits.size + (size_t(8) << 20); /* what is asked for is for blocks */
+        /* What is asked for is for blocks: names, and pages that members have begun, are beside it. */
+        attr.size = traits.size + traits.size / 8 + (size_t(32) << 20);
         attr.scope = traits.scope == MemoryResourceTraits::shared_scope::socket
                          ? HSHM_SCOPE_SOCKET
                          : HSHM_SCOPE_NODE;
