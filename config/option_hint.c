@@ -38,7 +38,7 @@ static unsigned min3(unsigned a, unsigned b, unsigned c)
 }
 
 /* Levenshtein's distance, row by row, without regard to case. */
-static unsigned word_distance(struct slice a, struct slice b)
+static unsigned word_distance(struct chars a, struct chars b)
 {
     unsigned row[WORD_SIZE_MAX + 1];
     if (a.size > WORD_SIZE_MAX || b.size > WORD_SIZE_MAX)
@@ -58,7 +58,7 @@ static unsigned word_distance(struct slice a, struct slice b)
 }
 
 struct nearest {
-    struct slice given;
+    struct chars given;
     const char *word;
     unsigned distance;
 };
@@ -66,22 +66,32 @@ struct nearest {
 /* At most two edits, and less than the word is long: any two letters are near "no". */
 static void nearest_try(struct nearest *nearest, const char *word)
 {
-    unsigned distance = word_distance(nearest->given, slice_of(word));
+    unsigned distance = word_distance(nearest->given, chars_of(word));
     if (distance < nearest->distance && distance < strlen(word)) {
         nearest->word = word;
         nearest->distance = distance;
     }
 }
 
-const char *option_nearest_name(struct slice name)
+const char *nearest_word(struct chars given, const char *(*word)(unsigned i))
 {
-    struct nearest nearest = { .given = name, .distance = FAR };
-    for (unsigned i = 0; i < OPT_COUNT; i++)
-        nearest_try(&nearest, options[i].name);
+    struct nearest nearest = { .given = given, .distance = FAR };
+    for (unsigned i = 0; word(i); i++)
+        nearest_try(&nearest, word(i));
     return nearest.word;
 }
 
-const char *option_nearest_choice(const struct option *option, struct slice word)
+static const char *option_name(unsigned i)
+{
+    return i < OPT_COUNT ? options[i].name : NULL;
+}
+
+const char *option_nearest_name(struct chars name)
+{
+    return nearest_word(name, option_name);
+}
+
+const char *option_nearest_choice(const struct option *option, struct chars word)
 {
     struct nearest nearest = { .given = word, .distance = FAR };
     for (unsigned i = 0; i < option->choice_count; i++)

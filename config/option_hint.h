@@ -8,6 +8,8 @@
 enum { OPTION_DESCRIPTION_SIZE = 160 };
 void option_describe(const struct option *option, struct buffer *out);
 
+/* The closest of word(0), word(1) ... up to NULL, within two edits; NULL if none is near. */
+const char *nearest_word(struct chars given, const char *(*word)(unsigned i));
 /* The closest of the names, or of the option's choices, within two edits; NULL if none is near. */
-const char *option_nearest_name(struct slice name);
-const char *option_nearest_choice(const struct option *option, struct slice word);
+const char *option_nearest_name(struct chars name);
+const char *option_nearest_choice(const struct option *option, struct chars word);

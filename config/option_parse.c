@@ -9,7 +9,7 @@ static const char is_too_long[] = "too long";
 const char *const bool_words[BOOL_WORDS] = { "0", "1", "no", "yes", "off", "on", "false", "true" };
 
 /* Takes the digits at the start of `*rest`. */
-static const char *parse_digits(struct slice *rest, int base, int64_t *number)
+static const char *parse_digits(struct chars *rest, int base, int64_t *number)
 {
     size_t count = 0;
     *number = 0;
@@ -21,25 +21,25 @@ static const char *parse_digits(struct slice *rest, int base, int64_t *number)
             return is_too_large;
         *number = *number * base + digit;
     }
-    *rest = slice_skip(*rest, count);
+    *rest = chars_skip(*rest, count);
     return count > 0 ? NULL : is_bad;
 }
 
 /* Takes K, M, G or T and what may follow it, and returns how far it shifts a number. */
-static unsigned take_unit(struct slice *rest)
+static unsigned take_unit(struct chars *rest)
 {
     static const char units[] = { 'k', 'm', 'g', 't' };
     const char *unit =
         rest->size > 0 ? memchr(units, char_lower(rest->at[0]), sizeof(units)) : NULL;
     if (unit)
-        *rest = slice_skip(*rest, 1);
-    bool is_binary = unit && (slice_equals_nocase(*rest, "i") || slice_equals_nocase(*rest, "ib"));
-    if (is_binary || slice_equals_nocase(*rest, "b"))
-        *rest = slice_skip(*rest, rest->size);
+        *rest = chars_skip(*rest, 1);
+    bool is_binary = unit && (chars_equals_nocase(*rest, "i") || chars_equals_nocase(*rest, "ib"));
+    if (is_binary || chars_equals_nocase(*rest, "b"))
+        *rest = chars_skip(*rest, rest->size);
     return unit ? 10 * (unsigned)(unit - units + 1) : 0;
 }
 
-static const char *parse_bytes(struct slice text, int64_t *number)
+static const char *parse_bytes(struct chars text, int64_t *number)
 {
     const char *why = parse_digits(&text, 10, number);
     if (why)
@@ -53,7 +53,7 @@ static const char *parse_bytes(struct slice text, int64_t *number)
     return NULL;
 }
 
-static const char *parse_portion(struct slice text, struct option_value *value)
+static const char *parse_portion(struct chars text, struct option_value *value)
 {
     value->is_percent = text.size > 0 && text.at[text.size - 1] == '%';
     if (!value->is_percent)
@@ -64,9 +64,9 @@ static const char *parse_portion(struct slice text, struct option_value *value)
     return value->number > 100 ? is_too_large : NULL;
 }
 
-static const char *parse_milliseconds(struct slice text, int64_t *number)
+static const char *parse_milliseconds(struct chars text, int64_t *number)
 {
-    if (slice_equals(text, "-1")) {
+    if (chars_equals(text, "-1")) {
         *number = -1;
         return NULL;
     }
@@ -77,18 +77,18 @@ static const char *parse_milliseconds(struct slice text, int64_t *number)
 }
 
 /* Without 0600 its owner could not open the segment again; other bits mean nothing for it. */
-static const char *parse_mode(struct slice text, int64_t *number)
+static const char *parse_mode(struct chars text, int64_t *number)
 {
     const char *why = parse_digits(&text, 8, number);
     bool is_good = !why && text.size == 0 && (*number & 0600) == 0600 && (*number & ~0666) == 0;
     return is_good ? NULL : is_bad;
 }
 
-static const char *parse_word(struct slice text, const char *const *words, unsigned count,
+static const char *parse_word(struct chars text, const char *const *words, unsigned count,
                               int64_t *number)
 {
     for (unsigned i = 0; i < count; i++) {
-        if (slice_equals_nocase(text, words[i])) {
+        if (chars_equals_nocase(text, words[i])) {
             *number = i;
             return NULL;
         }
@@ -96,22 +96,22 @@ static const char *parse_word(struct slice text, const char *const *words, unsig
     return is_bad;
 }
 
-static const char *parse_bool(struct slice text, int64_t *number)
+static const char *parse_bool(struct chars text, int64_t *number)
 {
     const char *why = parse_word(text, bool_words, BOOL_WORDS, number);
     *number &= 1;
     return why;
 }
 
-static bool path_is_absolute(struct slice path)
+static bool path_is_absolute(struct chars path)
 {
     return path.size >= 2 && path.at[0] == '/';
 }
 
-bool list_next(struct slice *list, struct slice *word)
+bool list_next(struct chars *list, struct chars *word)
 {
     while (list->size > 0) {
-        *word = slice_trim(slice_take(list, ','));
+        *word = chars_trim(chars_take(list, ','));
         if (word->size > 0)
             return true;
     }
@@ -119,19 +119,19 @@ bool list_next(struct slice *list, struct slice *word)
 }
 
 /* A choice is a word, "word:PATH", or "word:NAME" with any text behind the colon. */
-static bool word_fits(struct slice word, const char *choice)
+static bool word_fits(struct chars word, const char *choice)
 {
     const char *colon = strchr(choice, ':');
     if (!colon)
-        return slice_equals(word, choice);
+        return chars_equals(word, choice);
     size_t size = (size_t)(colon + 1 - choice);
     return word.size > size && memcmp(word.at, choice, size) == 0 &&
-           (strcmp(colon, ":PATH") != 0 || path_is_absolute(slice_skip(word, size)));
+           (strcmp(colon, ":PATH") != 0 || path_is_absolute(chars_skip(word, size)));
 }
 
-static const char *parse_list(const struct option *option, struct slice text)
+static const char *parse_list(const struct option *option, struct chars text)
 {
-    struct slice word;
+    struct chars word;
     while (option->choice_count > 0 && list_next(&text, &word)) {
         unsigned i = 0;
         while (i < option->choice_count && !word_fits(word, option->choices[i]))
@@ -142,7 +142,7 @@ static const char *parse_list(const struct option *option, struct slice text)
     return NULL;
 }
 
-static const char *environment_find(char *const *envp, struct slice name)
+static const char *environment_find(char *const *envp, struct chars name)
 {
     for (; envp && *envp; envp++) {
         if (strncmp(*envp, name.at, name.size) == 0 && (*envp)[name.size] == '=')
@@ -152,11 +152,11 @@ static const char *environment_find(char *const *envp, struct slice name)
 }
 
 /* An empty variable counts as unset: else all jobs without an id would share one segment. */
-static const char *expand_variable(struct slice *rest, char *const *envp, struct buffer *out)
+static const char *expand_variable(struct chars *rest, char *const *envp, struct buffer *out)
 {
     if (!memchr(rest->at, '}', rest->size))
         return is_bad;
-    struct slice name = slice_take(rest, '}');
+    struct chars name = chars_take(rest, '}');
     if (name.size == 0 || memchr(name.at, '=', name.size))
         return is_bad;
     const char *value = environment_find(envp, name);
@@ -167,10 +167,10 @@ static const char *expand_variable(struct slice *rest, char *const *envp, struct
 }
 
 /* Expands what follows a %. */
-static const char *expand_one(struct slice *rest, char *const *envp, struct buffer *out)
+static const char *expand_one(struct chars *rest, char *const *envp, struct buffer *out)
 {
     char which = rest->size > 0 ? rest->at[0] : '\0';
-    *rest = slice_skip(*rest, rest->size > 0);
+    *rest = chars_skip(*rest, rest->size > 0);
     struct utsname host;
     switch (which) {
     case '{': return expand_variable(rest, envp, out);
@@ -185,15 +185,15 @@ static const char *expand_one(struct slice *rest, char *const *envp, struct buff
     }
 }
 
-static const char *name_expand(struct slice written, char *const *envp, struct buffer *out)
+static const char *name_expand(struct chars written, char *const *envp, struct buffer *out)
 {
     while (written.size > 0) {
         if (written.at[0] != '%') {
-            buffer_add(out, (struct slice){ written.at, 1 });
-            written = slice_skip(written, 1);
+            buffer_add(out, (struct chars){ written.at, 1 });
+            written = chars_skip(written, 1);
             continue;
         }
-        written = slice_skip(written, 1);
+        written = chars_skip(written, 1);
         const char *why = expand_one(&written, envp, out);
         if (why)
             return why;
@@ -208,13 +208,13 @@ static bool char_is_of_name(char c)
 }
 
 /* The name becomes part of a file name: no slash, not hidden, room for a prefix in NAME_MAX. */
-static const char *name_judge(struct slice name)
+static const char *name_judge(struct chars name)
 {
     enum { NAME_SIZE_MAX = 200 };
-    if (slice_equals(name, "memfd:"))
+    if (chars_equals(name, "memfd:"))
         return NULL;
-    if (slice_starts(name, "file:"))
-        return path_is_absolute(slice_skip(name, strlen("file:"))) ? NULL : is_bad;
+    if (chars_starts(name, "file:"))
+        return path_is_absolute(chars_skip(name, strlen("file:"))) ? NULL : is_bad;
     if (name.size > NAME_SIZE_MAX)
         return is_too_long;
     for (size_t i = 0; i < name.size; i++) {
@@ -224,14 +224,14 @@ static const char *name_judge(struct slice name)
     return name.size > 0 && name.at[0] != '.' ? NULL : is_bad;
 }
 
-static const char *parse_name(struct slice written, char *const *envp, struct option_value *value)
+static const char *parse_name(struct chars written, char *const *envp, struct option_value *value)
 {
     struct buffer out = buffer_over(value->text, sizeof(value->text));
     const char *why = name_expand(written, envp, &out);
-    return why ? why : name_judge((struct slice){ out.at, out.used });
+    return why ? why : name_judge((struct chars){ out.at, out.used });
 }
 
-const char *option_parse(const struct option *option, struct slice written, char *const *envp,
+const char *option_parse(const struct option *option, struct chars written, char *const *envp,
                          struct option_value *value)
 {
     value->number = 0;

@@ -12,11 +12,11 @@ struct option_value {
 
 /* Fills `*value` and returns NULL, or returns in a few words why the text is bad.  `envp` is where
  * the variables in a NAME are looked up. */
-const char *option_parse(const struct option *option, struct slice written, char *const *envp,
+const char *option_parse(const struct option *option, struct chars written, char *const *envp,
                          struct option_value *value);
 
 /* Cuts the next word from a LIST; false when there is none. */
-bool list_next(struct slice *list, struct slice *word);
+bool list_next(struct chars *list, struct chars *word);
 
 /* no yes off on ...: every second one is true. */
 enum { BOOL_WORDS = 8 };

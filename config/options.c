@@ -43,14 +43,14 @@ struct reading {
     bool is_secure;
     bool complains;
     int wrong;
-    struct slice file;
+    struct chars file;
     const char *file_error; /* why it cannot be used */
 };
 
 /* One assignment somewhere in what the user wrote. */
 struct setting {
-    struct slice name; /* without HSHM_ */
-    struct slice text;
+    struct chars name; /* without HSHM_ */
+    struct chars text;
     enum option_source source;
     unsigned line;
 };
@@ -60,13 +60,13 @@ struct excerpt {
     char text[64];
 };
 
-static struct excerpt excerpt_of(struct slice text)
+static struct excerpt excerpt_of(struct chars text)
 {
     enum { EXCERPT_MAX = 60 };
     struct excerpt excerpt;
     struct buffer out = buffer_over(excerpt.text, sizeof(excerpt.text));
     bool is_cut = text.size > EXCERPT_MAX;
-    buffer_add(&out, (struct slice){ text.at, is_cut ? EXCERPT_MAX : text.size });
+    buffer_add(&out, (struct chars){ text.at, is_cut ? EXCERPT_MAX : text.size });
     buffer_add_text(&out, is_cut ? "..." : "");
     return excerpt;
 }
@@ -77,11 +77,11 @@ static struct excerpt place_of(const struct setting *setting)
     struct excerpt place = { .text = "" };
     struct buffer out = buffer_over(place.text, sizeof(place.text));
     if (setting->source == SOURCE_FILE) {
-        struct slice path = slice_of(option_text(OPT_CONFIG));
+        struct chars path = chars_of(option_text(OPT_CONFIG));
         enum { PATH_SHOWN = 40 };
         bool is_cut = path.size > PATH_SHOWN;
         buffer_add_text(&out, is_cut ? "..." : "");
-        buffer_add(&out, slice_skip(path, is_cut ? path.size - PATH_SHOWN : 0));
+        buffer_add(&out, chars_skip(path, is_cut ? path.size - PATH_SHOWN : 0));
         buffer_add_text(&out, ":");
         buffer_add_number(&out, setting->line);
         buffer_add_text(&out, ": ");
@@ -107,7 +107,7 @@ static void complain_value(const struct setting *setting, enum option_id id, con
     log_line("%sHSHM_%s=%s: %s%s%s%s; allowed: %s; using %s", place_of(setting).text,
              options[id].name, excerpt_of(setting->text).text, why, near ? " (maybe: " : "",
              near ? near : "", near ? "?)" : "", allowed,
-             excerpt_of(slice_of(*used ? used : "none")).text);
+             excerpt_of(chars_of(*used ? used : "none")).text);
 }
 
 /* Counts something wrong when it is met first, and tells whether to complain about it now. */
@@ -137,14 +137,14 @@ static void value_set(enum option_id id, const struct option_value *value,
 static void value_reset(enum option_id id, enum option_source source)
 {
     struct option_value value;
-    option_parse(&options[id], slice_of(options[id].default_text), NULL, &value);
+    option_parse(&options[id], chars_of(options[id].default_text), NULL, &value);
     value_store(id, &value, options[id].default_text, source);
 }
 
-static enum option_id option_find(struct slice name)
+static enum option_id option_find(struct chars name)
 {
     unsigned id = 0;
-    while (id < OPT_COUNT && !slice_equals(name, options[id].name))
+    while (id < OPT_COUNT && !chars_equals(name, options[id].name))
         id++;
     return (enum option_id)id;
 }
@@ -187,24 +187,24 @@ static void environment_read(struct reading *reading)
         const char *variable = reading->envp[count];
         if (strncmp(variable, prefix, strlen(prefix)) != 0 || !strchr(variable, '='))
             continue;
-        struct setting setting = { .text = slice_of(variable + strlen(prefix)),
+        struct setting setting = { .text = chars_of(variable + strlen(prefix)),
                                    .source = SOURCE_ENVIRONMENT };
-        setting.name = slice_take(&setting.text, '=');
+        setting.name = chars_take(&setting.text, '=');
         setting_apply(reading, &setting);
     }
 }
 
 /* A # at the start of a line or after a blank begins a comment. */
-static struct slice comment_cut(struct slice line)
+static struct chars comment_cut(struct chars line)
 {
     for (size_t i = 0; i < line.size; i++) {
         if (line.at[i] == '#' && (i == 0 || char_is_blank(line.at[i - 1])))
             line.size = i;
     }
-    return slice_trim(line);
+    return chars_trim(line);
 }
 
-static void line_read(struct reading *reading, struct slice line, unsigned number)
+static void line_read(struct reading *reading, struct chars line, unsigned number)
 {
     struct setting setting = { .source = SOURCE_FILE, .line = number };
     if (line.size == 0)
@@ -215,27 +215,27 @@ static void line_read(struct reading *reading, struct slice line, unsigned numbe
                      excerpt_of(line).text);
         return;
     }
-    setting.name = slice_trim(slice_take(&line, '='));
-    setting.text = slice_trim(line);
-    if (slice_starts(setting.name, prefix))
-        setting.name = slice_skip(setting.name, strlen(prefix));
+    setting.name = chars_trim(chars_take(&line, '='));
+    setting.text = chars_trim(line);
+    if (chars_starts(setting.name, prefix))
+        setting.name = chars_skip(setting.name, strlen(prefix));
     setting_apply(reading, &setting);
 }
 
 static void file_read(struct reading *reading)
 {
-    struct slice rest = reading->file;
+    struct chars rest = reading->file;
     if (reading->file_error && wrong_note(reading))
         log_line("HSHM_CONFIG=%s: %s; allowed: a file of at most %zuB; it is ignored",
-                 excerpt_of(slice_of(option_text(OPT_CONFIG))).text, reading->file_error,
+                 excerpt_of(chars_of(option_text(OPT_CONFIG))).text, reading->file_error,
                  sizeof(file_text) - 1);
     for (unsigned number = 1; rest.size > 0; number++)
-        line_read(reading, comment_cut(slice_take(&rest, '\n')), number);
+        line_read(reading, comment_cut(chars_take(&rest, '\n')), number);
 }
 
 /* Returns NULL or why the file cannot be used.  It has to be a regular file: all processes of a tree
  * shall read the same, and reading must neither block nor change anything. */
-static const char *file_load(const char *path, struct slice *text)
+static const char *file_load(const char *path, struct chars *text)
 {
     struct stat st = { 0 };
     if (sys_stat(path, &st) == 0 && !S_ISREG(st.st_mode))
@@ -250,7 +250,7 @@ static const char *file_load(const char *path, struct slice *text)
     sys_close(fd);
     if (got < 0 || used == sizeof(file_text))
         return got < 0 ? log_error_name((int)got) : "too long";
-    *text = (struct slice){ file_text, used };
+    *text = (struct chars){ file_text, used };
     return NULL;
 }
 
@@ -301,9 +301,9 @@ enum option_source option_source(enum option_id id)
 
 bool option_has_word(enum option_id id, const char *word)
 {
-    struct slice list = slice_of(option_text(id)), one;
+    struct chars list = chars_of(option_text(id)), one;
     while (list_next(&list, &one)) {
-        if (slice_equals(one, word))
+        if (chars_equals(one, word))
             return true;
     }
     return false;
@@ -311,10 +311,10 @@ bool option_has_word(enum option_id id, const char *word)
 
 bool option_word_value(enum option_id id, const char *word, char *value, size_t size)
 {
-    struct slice list = slice_of(option_text(id)), one;
+    struct chars list = chars_of(option_text(id)), one;
     while (list_next(&list, &one)) {
-        struct slice name = slice_take(&one, ':');
-        if (!slice_equals(name, word) || one.size == 0)
+        struct chars name = chars_take(&one, ':');
+        if (!chars_equals(name, word) || one.size == 0)
             continue;
         struct buffer out = buffer_over(value, size);
         buffer_add(&out, one);

@@ -7,39 +7,39 @@
 #include <string.h>
 
 /* A piece of a text that somebody else owns; not terminated. */
-struct slice {
+struct chars {
     const char *at;
     size_t size;
 };
 
-static inline struct slice slice_of(const char *text)
+static inline struct chars chars_of(const char *text)
 {
-    return (struct slice){ text, strlen(text) };
+    return (struct chars){ text, strlen(text) };
 }
 
-static inline bool slice_equals(struct slice a, const char *text)
+static inline bool chars_equals(struct chars a, const char *text)
 {
     return a.size == strlen(text) && memcmp(a.at, text, a.size) == 0;
 }
 
-static inline bool slice_starts(struct slice a, const char *text)
+static inline bool chars_starts(struct chars a, const char *text)
 {
     size_t size = strlen(text);
     return a.size >= size && memcmp(a.at, text, size) == 0;
 }
 
-static inline struct slice slice_skip(struct slice a, size_t count)
+static inline struct chars chars_skip(struct chars a, size_t count)
 {
-    return (struct slice){ a.at + count, a.size - count };
+    return (struct chars){ a.at + count, a.size - count };
 }
 
 /* Cuts everything up to the first `end` from `*rest`, which then starts behind it. */
-static inline struct slice slice_take(struct slice *rest, char end)
+static inline struct chars chars_take(struct chars *rest, char end)
 {
     const char *found = rest->size > 0 ? memchr(rest->at, end, rest->size) : NULL;
     size_t size = found ? (size_t)(found - rest->at) : rest->size;
-    struct slice piece = { rest->at, size };
-    *rest = slice_skip(*rest, found ? size + 1 : size);
+    struct chars piece = { rest->at, size };
+    *rest = chars_skip(*rest, found ? size + 1 : size);
     return piece;
 }
 
@@ -48,10 +48,10 @@ static inline bool char_is_blank(char c)
     return c == ' ' || c == '\t' || c == '\r';
 }
 
-static inline struct slice slice_trim(struct slice a)
+static inline struct chars chars_trim(struct chars a)
 {
     while (a.size > 0 && char_is_blank(a.at[0]))
-        a = slice_skip(a, 1);
+        a = chars_skip(a, 1);
     while (a.size > 0 && char_is_blank(a.at[a.size - 1]))
         a.size--;
     return a;
@@ -62,7 +62,7 @@ static inline char char_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-static inline bool slice_equals_nocase(struct slice a, const char *text)
+static inline bool chars_equals_nocase(struct chars a, const char *text)
 {
     size_t i = 0;
     while (i < a.size && text[i] && char_lower(a.at[i]) == char_lower(text[i]))
@@ -85,7 +85,7 @@ static inline struct buffer buffer_over(char *at, size_t size)
     return (struct buffer){ .at = at, .size = size };
 }
 
-static inline void buffer_add(struct buffer *buffer, struct slice piece)
+static inline void buffer_add(struct buffer *buffer, struct chars piece)
 {
     size_t room = buffer->size - 1 - buffer->used;
     size_t size = piece.size <= room ? piece.size : room;
@@ -98,7 +98,7 @@ static inline void buffer_add(struct buffer *buffer, struct slice piece)
 
 static inline void buffer_add_text(struct buffer *buffer, const char *text)
 {
-    buffer_add(buffer, slice_of(text));
+    buffer_add(buffer, chars_of(text));
 }
 
 static inline void buffer_add_number(struct buffer *buffer, unsigned number)
@@ -108,5 +108,5 @@ static inline void buffer_add_number(struct buffer *buffer, unsigned number)
     do
         digits[--first] = (char)('0' + number % 10);
     while (number /= 10);
-    buffer_add(buffer, (struct slice){ digits + first, sizeof(digits) - first });
+    buffer_add(buffer, (struct chars){ digits + first, sizeof(digits) - first });
 }

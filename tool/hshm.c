@@ -1,4 +1,5 @@
 /* hshm - watches, checks, cleans and starts shared heaps, from outside. */
+#include "config/option_hint.h"
 #include "tool/json.h"
 #include "tool/manual.h"
 #include "tool/tool.h"
@@ -130,6 +131,11 @@ void flags_read_arguments(int argc, char **argv, struct flags *f, int least, int
     exit(EXIT_USAGE);
 }
 
+static const char *verb_name(unsigned i)
+{
+    return verbs[i].name;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -142,8 +148,11 @@ int main(int argc, char **argv)
     if (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0)
         name = "version";
     const struct verb *v = verb_find(name);
-    if (!v)
-        return fail(EXIT_USAGE, "there is no command '%s'; hshm help lists them", name);
+    if (!v) {
+        const char *near = nearest_word(chars_of(name), verb_name);
+        return fail(EXIT_USAGE, "there is no command '%s'%s%s%s; hshm help lists them", name,
+                    near ? " (maybe: " : "", near ? near : "", near ? "?)" : "");
+    }
     argv[1] = (char *)v->name;
     int status = v->run(argc - 1, argv + 1);
     if (fflush(stdout) != 0 || ferror(stdout))

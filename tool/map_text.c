@@ -84,7 +84,8 @@ static void legend(struct map *m, bool utf8, bool colour)
         else
             printf("%lu %s", (unsigned long)get(m->v->members[slot].pid),
                    text_plain(m->v->members[slot].name, 32).at);
-        printf("%s: %s of slices   ", colour ? "\033[0m" : "", text_bytes(slices << SLICE_SHIFT).at);
+        printf("%s: %s of slices   ", colour ? "\033[0m" : "",
+               text_bytes(slices << SLICE_SHIFT).at);
         shown++;
     }
     if (shown)

@@ -443,6 +443,7 @@ def every_command_explains_itself_and_refuses_what_is_wrong():
         if c["arguments"] and not c["arguments"].startswith("["):
             assert run(c["name"]).returncode == 64, c
     assert run("nonsense").returncode == 64 and run().returncode == 64
+    assert "(maybe: show?)" in run("shwo").stderr and "maybe" not in run("nonsense").stderr
     for c in ("show", "who", "check", "map", "owner", "pointers"):
         done = run(c, "tool-nobody", *(["0"] if c in ("owner", "pointers") else []))
         assert done.returncode == (2 if c == "check" else 1), c

@@ -46,7 +46,7 @@ static void config_remove(const char *variable)
 static const char *why_bad(enum option_id id, const char *text, struct option_value *value)
 {
     static char *const no_variables[] = { NULL };
-    return option_parse(&options[id], slice_of(text), no_variables, value);
+    return option_parse(&options[id], chars_of(text), no_variables, value);
 }
 
 static bool is_good(enum option_id id, const char *text)
@@ -514,13 +514,13 @@ Test(options, unknown_name_is_one_line_with_the_likely_meaning)
 
 Test(options, likely_meaning_is_at_most_two_edits_away_and_not_made_up)
 {
-    cr_assert_str_eq(option_nearest_name(slice_of("size")), "SIZE");
-    cr_assert_str_eq(option_nearest_name(slice_of("FORKRAW")), "FORK_RAW");
-    cr_assert_str_eq(option_nearest_name(slice_of("ALOCATORS")), "ALLOCATOR");
-    cr_assert_null(option_nearest_name(slice_of("ALOCATERS")));
-    cr_assert_null(option_nearest_name(slice_of("TELEMETRY")));
-    cr_assert_null(option_nearest_name(slice_of("A_NAME_LONGER_THAN_ANY_OF_OURS")));
-    cr_assert_null(option_nearest_choice(&options[OPT_ZERO], slice_of("5")));
+    cr_assert_str_eq(option_nearest_name(chars_of("size")), "SIZE");
+    cr_assert_str_eq(option_nearest_name(chars_of("FORKRAW")), "FORK_RAW");
+    cr_assert_str_eq(option_nearest_name(chars_of("ALOCATORS")), "ALLOCATOR");
+    cr_assert_null(option_nearest_name(chars_of("ALOCATERS")));
+    cr_assert_null(option_nearest_name(chars_of("TELEMETRY")));
+    cr_assert_null(option_nearest_name(chars_of("A_NAME_LONGER_THAN_ANY_OF_OURS")));
+    cr_assert_null(option_nearest_choice(&options[OPT_ZERO], chars_of("5")));
 }
 
 Test(options, unknown_name_like_no_other_is_one_line_without_a_guess)
