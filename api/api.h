@@ -22,6 +22,8 @@ struct hshm_segment {
     struct heap own;
     struct heap_config config; /* to join again after a fork */
     uint64_t serial;           /* of this opening; 0: the entry is unused */
+    uint64_t found_by;         /* see last_found */
+    bool has_arrays;           /* arrays are or were open in its blocks */
     uint32_t index, opens;
     uint32_t id, check; /* hshm_ptr_t.segment and .check of pointers into it */
     bool is_default;

@@ -68,26 +68,18 @@ struct hshm_segment *segment_of_id(uint32_t id)
     return NULL;
 }
 
+/* The smallest: one may lie in a block of another. */
 static struct hshm_segment *array_of(const void *p)
 {
+    struct hshm_segment *best = NULL;
     uint32_t high = __atomic_load_n(&arrays_high, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < high; i++) {
         struct hshm_segment *s = __atomic_load_n(&arrays[i], __ATOMIC_ACQUIRE);
-        if (s && off_of(s->heap, p) < s->fake.window)
-            return s;
+        if (s && off_of(s->heap, p) < s->fake.window &&
+            (!best || s->fake.window < best->fake.window))
+            best = s;
     }
-    return NULL;
-}
-
-/* Lock held. */
-static void array_enter(struct hshm_segment *s)
-{
-    uint32_t i = 0;
-    while (arrays[i])
-        i++;
-    __atomic_store_n(&arrays[i], s, __ATOMIC_RELEASE);
-    if (i >= arrays_high)
-        __atomic_store_n(&arrays_high, i + 1, __ATOMIC_RELEASE);
+    return best;
 }
 
 static void array_leave(const struct hshm_segment *s)
@@ -97,22 +89,26 @@ static void array_leave(const struct hshm_segment *s)
             __atomic_store_n(&arrays[i], NULL, __ATOMIC_RELEASE);
 }
 
-/* The one that the thread's last pointer lay in. */
+/* The one that the thread's last pointer lay in: of a segment that has no arrays in it. */
 static __thread struct {
-    uint64_t base, window, serial;
+    uint64_t base, window, found_by;
     struct hshm_segment *segment;
 } last_found;
 
 static struct hshm_segment *found(struct hshm_segment *s)
 {
+    uint64_t found_by = __atomic_load_n(&s->found_by, __ATOMIC_ACQUIRE);
+    if (s->has_arrays)
+        return s;
     last_found.base = (uint64_t)(uintptr_t)s->heap->base;
     last_found.window = s->heap->header->window;
-    last_found.serial = s->serial;
+    last_found.found_by = found_by;
     last_found.segment = s;
     return s;
 }
 
-static struct hshm_segment *segment_search(const void *p)
+/* By its window; what lies in an array there is the array's. */
+static struct hshm_segment *segment_around(const void *p)
 {
     uint64_t sizes = __atomic_load_n(&window_sizes, __ATOMIC_ACQUIRE);
     for (; sizes; sizes &= sizes - 1) {
@@ -120,18 +116,48 @@ static struct hshm_segment *segment_search(const void *p)
         struct hshm_segment *s =
             segment_at_base((uint32_t)(((uint64_t)(uintptr_t)p & -window) >> SEGMENT_SHIFT));
         if (s && s->heap->header->window == window)
-            return found(s);
+            return s;
     }
+    return NULL;
+}
+
+static struct hshm_segment *segment_search(const void *p)
+{
     struct hshm_segment *s = array_of(p);
+    if (!s)
+        s = segment_around(p);
     return s ? found(s) : NULL;
 }
 
 struct hshm_segment *segment_of(const void *p)
 {
     if (likely((uint64_t)(uintptr_t)p - last_found.base < last_found.window &&
-               last_found.segment->serial == last_found.serial))
+               last_found.segment->found_by == last_found.found_by))
         return last_found.segment;
     return segment_search(p);
+}
+
+/* Lock held.  From now on nobody's last pointer tells that one lies in this segment. */
+static void arrays_in(struct hshm_segment *s)
+{
+    s->has_arrays = true;
+    __atomic_store_n(&s->found_by, ++serials, __ATOMIC_RELEASE);
+}
+
+/* Lock held. */
+static void array_enter(struct hshm_segment *s)
+{
+    uint32_t i = 0;
+    struct hshm_segment *array = array_of(s->array), *around = segment_around(s->array);
+    if (array)
+        arrays_in(array);
+    if (around)
+        arrays_in(around);
+    while (arrays[i])
+        i++;
+    __atomic_store_n(&arrays[i], s, __ATOMIC_RELEASE);
+    if (i >= arrays_high)
+        __atomic_store_n(&arrays_high, i + 1, __ATOMIC_RELEASE);
 }
 
 /* A block of malloc's may be the first of the preload's segment that we are told of. */
@@ -295,7 +321,7 @@ static void entry_open(struct hshm_segment *s, const char *name)
 {
     snprintf(s->name, sizeof s->name, "%s", name);
     s->opens = 1;
-    s->serial = ++serials;
+    s->serial = s->found_by = ++serials;
     if (s->array) {
         s->id = s->array->id;
         s->check = s->array->check;
@@ -304,6 +330,9 @@ static void entry_open(struct hshm_segment *s, const char *name)
     }
     s->id = base_of(s);
     s->check = (uint32_t)mix64(s->heap->header->created_ns ^ s->heap->header->link_key) | 1;
+    for (uint32_t i = 0; i < arrays_high; i++)
+        if (arrays[i] && off_of(s->heap, arrays[i]->array) < s->heap->header->window)
+            arrays_in(s); /* the preload's, of which we are told only now */
     place_add(s);
 }
 
@@ -582,7 +611,7 @@ API int hshm_close(hshm_segment *segment)
                  ? fail(HSHM_EBUSY, "segment %s is the default one", segment->name)
                  : 0;
     if (rc == 0 && --segment->opens == 0) {
-        segment->serial = 0;
+        segment->serial = segment->found_by = 0;
         detach(segment);
     }
     pthread_mutex_unlock(&lock);

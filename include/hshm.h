@@ -112,7 +112,7 @@ int hshm_open(const char *name, const hshm_attr_t *attr, hshm_segment **segment)
  * NULL: there is none. It need not be closed. */
 hshm_segment *hshm_default(void);
 /* A segment in memory of the caller's, 16 KiB at least and aligned to 16: a window of MPI, a mapped file,
- * a static array.  CREATE makes it anew, whatever lies there; 0 joins one that is made (ENOENT, ESIZE).
+ * a static array, a block.  CREATE makes it anew, whatever lies there; 0 joins one that is made (ENOENT, ESIZE).
  * Processes may have it at different addresses; hshm_ptr_t means the same block in all of them.
  * It has blocks, names without references, heaps but for PAGE, header, roots and sums of statistics;
  * other functions are EINVAL.  It has no members: what a process that dies had stays.  One robust mutex

@@ -351,6 +351,47 @@ static void an_array_outlives_killed_users(void)
     expect(hshm_close(s) == 0);
 }
 
+/* An array may be a block of another segment, or of malloc. */
+static void an_array_may_lie_in_a_block(void)
+{
+    hshm_segment *outer = open_named("names-outer", 64 * MIB), *in_block, *in_malloc;
+    hshm_default();
+    void *before = hshm_alloc(outer, 100), *block = hshm_alloc(outer, MIB), *plain = malloc(MIB);
+    expect(hshm_segment_of(block) == outer);
+    expect(hshm_open_array(block, MIB, HSHM_CREATE, &in_block) == 0);
+    expect(hshm_open_array(plain, MIB, HSHM_CREATE, &in_malloc) == 0);
+    for (int i = 0; i < 100; i++) { /* one after the other: none is taken for the last one's */
+        void *p = hshm_alloc(in_block, 100), *q = hshm_alloc(in_malloc, 100);
+        void *r = hshm_alloc(outer, 100);
+        expect(hshm_segment_of(r) == outer && hshm_segment_of(p) == in_block);
+        expect(hshm_segment_of(before) == outer && hshm_segment_of(q) == in_malloc);
+        expect(hshm_raw(hshm_ptr(p)) == p && hshm_raw(hshm_ptr(q)) == q);
+        hshm_free(r);
+        hshm_free(p);
+        hshm_free(before);
+        hshm_free(q);
+        before = hshm_alloc(outer, 100);
+    }
+    hshm_segment *inner;
+    void *nested = hshm_alloc_aligned(in_block, 64, 65536), *beside = hshm_alloc(in_block, 100);
+    expect(nested && hshm_open_array(nested, 65536, HSHM_CREATE, &inner) == 0);
+    for (int i = 0; i < 10; i++) {
+        void *p = hshm_alloc(inner, 100);
+        expect(hshm_segment_of(p) == inner && hshm_segment_of(beside) == in_block);
+        hshm_free(p);
+    }
+    expect(hshm_close(inner) == 0 && hshm_segment_of(nested) == in_block);
+    hshm_free(nested);
+    use(in_block, 2000, 1);
+    use(outer, 2000, 2);
+    use(in_malloc, 2000, 3);
+    expect(hshm_close(in_block) == 0 && hshm_close(in_malloc) == 0);
+    expect(hshm_segment_of((char *)block + 1000) == outer);
+    hshm_free(block);
+    free(plain);
+    expect(hshm_close(outer) == 0);
+}
+
 static void *uses(void *s)
 {
     use(s, 5000, (uint64_t)(uintptr_t)&s);
@@ -453,6 +494,7 @@ static const struct check checks[] = {
     CHECK(an_array_has_names_header_roots_and_heaps),
     CHECK(an_array_is_shared_at_different_addresses),
     CHECK(an_array_outlives_killed_users),
+    CHECK(an_array_may_lie_in_a_block),
     CHECK(threads_share_an_array),
     CHECK(wrong_frees_in_an_array_end_with_a_line),
     CHECK(a_clash_is_told_with_the_name_and_the_addresses),

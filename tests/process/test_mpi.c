@@ -42,6 +42,11 @@ static void umpires_recipe_works(const char *mpi)
     snprintf(program, sizeof program, "prog_api_mpi_%s names-mpi-%s-%d", mpi, mpi, (int)getpid());
     struct outcome o = ranks(mpi, "-u LD_PRELOAD", program);
     cr_assert_eq(o.status, 0, "%s", o.err);
+    char settings[600];
+    snprintf(settings, sizeof settings, "LD_PRELOAD=%s HSHM_SEGMENT=mpi-umpire-%s-%d", preload(),
+             mpi, (int)getpid());
+    o = ranks(mpi, settings, program);
+    cr_assert_eq(o.status, 0, "under the preload: %s", o.err);
 }
 
 #define WITH(mpi)                                                                                  \
