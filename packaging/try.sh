@@ -21,6 +21,7 @@ cp -r examples/demo "$debs/demo"
 
 cat > "$debs/inside" <<'INSIDE'
 set -eu
+unset TMPDIR                # is this machine's, not the tree's
 cd "$(dirname "$0")"
 files() { find /bin/ /etc /lib/ /usr /var/lib -xdev ! -path '/var/lib/dpkg/*' ! -path '/etc/ld.so.cache' \
               ! -path '/usr/lib/python3*/__pycache__*' ! -name '*.pyc' 2> /dev/null | sort; }
