@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH=$PWD/build:$PATH HSHM_SIZE=64M
 tmux="tmux -L hshm-pictures-$$"
-trap '$tmux kill-server 2> /dev/null; kill $(jobs -p) 2> /dev/null' EXIT
+trap '$tmux kill-server 2> /dev/null; kill $(jobs -p) 2> /dev/null; wait; hshm reclaim shop > /dev/null' EXIT
 for n in 1 2 3; do
     hshm run -s shop -- /usr/bin/python3 -c "
 import ctypes, random, time
