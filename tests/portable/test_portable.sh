@@ -24,6 +24,7 @@ if command -v musl-gcc > /dev/null; then
     # each of the two makes the segment, the other joins, reads and frees
     for first in musl glibc; do
         if [ $first = musl ]; then a=musl/ b=; else a='' b=musl/; fi
+        rm -f "$TMPDIR/address" # the other one's would be read before this one writes
         LD_PRELOAD=$PWD/build/${a}libhshm_preload.so HSHM_SEGMENT=both "build/${a}tests/prog_plain" say 60 > "$TMPDIR/address" &
         pid=$!
         for _ in $(seq 200); do [ -s "$TMPDIR/address" ] && break; sleep 0.05; done
