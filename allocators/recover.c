@@ -22,9 +22,8 @@ static void hand_back(struct heap *h, struct dead *dead)
 
 static bool member_recover(struct heap *h, struct dead *dead)
 {
-    if (!steps_finish(h, dead) || !pages_mark(h, dead))
+    if (!steps_finish(h, dead) || !pages_mark(h, dead) || !chunks_recover(h, dead))
         return false;
-    chunks_recover(h, dead);
     hand_back(h, dead);
     return true;
 }
@@ -96,6 +95,8 @@ static bool slot_recover(struct heap *h, long fd, uint32_t slot, struct look *lo
                          .reclaim = get(m->settings) & SETTING_RECLAIM,
                          .fd = fd };
     bool done = member_recover(h, &dead);
+    if (h->unusable) /* it was damaged: nothing more is written to it */
+        return false;
     put_release(member_state, m->state,
                 MEMBER_STATE(done ? MEMBER_FREE : MEMBER_LEAVING, epoch, 0));
     if (done)
@@ -110,7 +111,7 @@ static unsigned slots_recover(struct heap *h, long fd, struct look *look)
     unsigned n = 0;
     *look = (struct look){ 0 };
     uint64_t high = members_high(h);
-    for (uint32_t slot = 0; slot < high; slot++)
+    for (uint32_t slot = 0; slot < high && !h->unusable; slot++)
         n += slot_recover(h, fd, slot, look);
     return n;
 }

@@ -398,7 +398,7 @@ static void part_recover(struct heap *h, uint32_t c, uint64_t word)
         chunk_release_dead(h, c, CHUNK_PART);
 }
 
-void chunks_recover(struct heap *h, struct dead *dead)
+bool chunks_recover(struct heap *h, struct dead *dead)
 {
     uint64_t high = chunks_high(h);
     for (uint64_t i = h->first_chunk; i < high; i++) {
@@ -406,6 +406,12 @@ void chunks_recover(struct heap *h, struct dead *dead)
         uint64_t word = get_acquire(h->chunks[c].word);
         enum chunk_state state = word_state(word);
         bool dead_ones = word_member(word) == dead->id;
+        bool is_head = (state == CHUNK_HUGE || state == CHUNK_PART) && word_length(word) > 1;
+        if (is_head && i + word_length(word) > chunks_high(h)) { /* it may have grown since */
+            damage_segment(h, "the length of a huge block",
+                           (uint64_t)((char *)&h->chunks[c] - (char *)h->header));
+            return false;
+        }
         if (state == CHUNK_OWNED && dead_ones)
             chunk_recover(h, dead, c);
         else if (state == CHUNK_HUGE && dead_ones)
@@ -414,7 +420,8 @@ void chunks_recover(struct heap *h, struct dead *dead)
             part_recover(h, c, word);
         /* Parts bear the id of the block's maker, even while somebody else takes
          * it apart: as long as a head covers them they are in its hands. */
-        if ((state == CHUNK_HUGE || state == CHUNK_PART) && word_length(word) > 1)
+        if (is_head)
             i += word_length(word) - 1;
     }
+    return true;
 }

@@ -25,5 +25,5 @@ void records_each(struct heap *h, struct dead *dead, record_visitor *visit, void
 bool steps_finish(struct heap *h, struct dead *dead);
 /* Mark which blocks of its pages are used, before anything of it is given away. */
 bool pages_mark(struct heap *h, struct dead *dead);
-/* Each of its chunks becomes free, or an orphan. */
-void chunks_recover(struct heap *h, struct dead *dead);
+/* Each of its chunks becomes free, or an orphan.  False: the segment is damaged. */
+bool chunks_recover(struct heap *h, struct dead *dead);
